@@ -8,7 +8,7 @@ BASE   ?= $(shell git rev-parse --verify --quiet origin/main || git rev-parse --
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: accept-break help setup hooks demo dev test test-all test-clients chaos bench bench-compare fuzz check breaking manifests format generate generate-check lock release clean
+.PHONY: accept-break help setup hooks demo dev test test-all test-clients security chaos bench bench-compare bench-tls fuzz check breaking manifests format generate generate-check lock release clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,14 +46,23 @@ test-clients: $(READY) ## Build the clients in other languages and run them all.
 	examples/clients/build
 	$(BIN)/pytest tests/clients -m '' $(TESTS)
 
-chaos: $(READY) ## Kill, freeze and cut off everything for half an hour; nothing must be lost.
-	$(BIN)/pytest tests/chaos -m '' -rP $(TESTS)
+security: $(READY) ## Attack the services in every way of docs/security.md; each attack must be refused.
+	$(BIN)/pytest tests/security tests/unit/test_security_page.py -m '' -rP $(TESTS)
+
+chaos: $(READY) ## Kill, freeze and cut off everything, half an hour per TRANSPORT (tls, unix, or both).
+	@failed=; for transport in $(or $(TRANSPORT),tls unix); do \
+	  echo "chaos: TRANSPORT=$$transport"; \
+	  SPINCYCLE_CHAOS_TRANSPORT=$$transport $(BIN)/pytest tests/chaos -m '' -rP $(TESTS) || failed=1; \
+	done; test -z "$$failed"
 
 bench: $(READY) ## Time everything from end to end, beside what the machine can do (14 minutes).
 	$(BIN)/python -m tests.bench $(BENCH)
 
 bench-compare: $(READY) ## Compare the performance of another commit (BASE=ref) and this tree (11 minutes).
 	$(BIN)/python -m tests.bench.compare $(BENCH) $(BASE)
+
+bench-tls: $(READY) ## Compare mutual TLS with Unix sockets, at most 10 % more CPU time (11 minutes).
+	$(BIN)/python -m tests.bench.compare --tls --worse-than=10 $(BENCH)
 
 fuzz: $(READY) ## Call the REST API tens of thousands of times with what nobody would send.
 	SPINCYCLE_FUZZ_EXAMPLES=$(or $(EXAMPLES),1500) $(BIN)/pytest tests/conformance/test_fuzz.py -rP

@@ -67,6 +67,11 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(PARTS), help="parts, with commas between")
     parser.add_argument("--shapes", default="", help="shapes by name, with semicolons between")
     parser.add_argument("--rpcs", action="store_true", help="count RPCs; services serve metrics")
+    parser.add_argument(
+        "--tls",
+        action="store_true",
+        help="let the services call each other by mutual TLS over loopback TCP, not Unix sockets",
+    )
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path(".bench"), help="directory to write to")
     options = parser.parse_args()
@@ -83,7 +88,15 @@ def main() -> None:
         quick=options.quick,
     )
     repeat = 1 if options.quick else options.repeat
-    bench = Bench(results, parts, repeat, counts, quick=options.quick, rpcs=options.rpcs)
+    bench = Bench(
+        results,
+        parts,
+        repeat,
+        counts,
+        partial(Stand, uses_tls=options.tls),
+        quick=options.quick,
+        rpcs=options.rpcs,
+    )
     uvloop.run(bench.run())
     options.out.mkdir(parents=True, exist_ok=True)
     report = markdown(results)
@@ -103,6 +116,7 @@ class Bench:
         parts: list[str],
         repeat: int,
         counts: Mapping[Shape, Mapping[int, int]],
+        stand: Callable[..., Stand],
         *,
         quick: bool,
         rpcs: bool,
@@ -113,12 +127,13 @@ class Bench:
         self._counts = counts
         self._quick = quick
         self._rpcs = rpcs
+        self._stand = stand
         self._seconds = 1.0 if quick else 3.0
 
     async def run(self) -> None:
         """Measure what was asked for."""
         if set(self._parts) & {"limits", "idle", "shapes", "reads", "starts"}:
-            async with Stand(serves_metrics=self._rpcs) as stand:
+            async with self._stand(serves_metrics=self._rpcs) as stand:
                 self._results.start_seconds = stand.start_seconds
                 for part, take in (
                     ("idle", self._idle),
@@ -129,10 +144,10 @@ class Bench:
                 ):
                     await self._take(part, take, stand)
         if "sleepers" in self._parts and not self._quick:
-            async with Stand(()) as stand:
+            async with self._stand(()) as stand:
                 await self._take("sleepers", self._sleepers, stand)
         if "journal" in self._parts:
-            async with Stand((100,)) as stand:
+            async with self._stand((100,)) as stand:
                 await self._take("journal", self._journal, stand)
         if "large" in self._parts:
             sizes = _LARGE[:2] if self._quick else _LARGE
@@ -188,7 +203,7 @@ class Bench:
 
     async def _large(self, shape: Shape, size: int, _: None) -> None:
         # Each on a stand of its own, so that its memory is its own, too.
-        async with Stand((size,)) as stand:
+        async with self._stand((size,)) as stand:
             self._results.large.append(await take_large(stand, shape))
 
     async def _sleepers(self, stand: Stand) -> None:

@@ -1,5 +1,8 @@
 """Compare the performance of another commit and of this tree: make bench-compare BASE=ref.
 
+With --tls, compare two transports of this tree instead: make bench-tls. The base calls services
+over Unix sockets, and the other side by mutual TLS over loopback TCP.
+
 Each side runs its own harness against its own services, in alternating order, and figures are
 joined by name. Prints a Markdown table: the median ratio of CPU time with an interval that covers
 it with at least 90 %, and statements, commits and RPCs per request.
@@ -14,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -43,6 +47,9 @@ SHAPES = "one no-op @ 1; one no-op @ 64; test, sleep 0 @ 64; chain of 100 @ 8; f
 _SECONDS = {(False, False): 40, (True, False): 18, (False, True): 110, (True, True): 45}
 """Seconds per run, by (is quick, is all shapes), on two idle cores: for the first estimate only."""
 
+TRANSPORTS: dict[SideName, str] = {"base": "Unix sockets", "here": "mutual TLS"}
+"""Transports of the sides with --tls."""
+
 _ABSENT = "–"
 
 
@@ -51,7 +58,8 @@ class Runs:
     """What has been run so far.
 
     Attributes:
-        commits: what each side's harness recorded as its commit.
+        commits: what each side's harness recorded as its commit, after the name of its transport if
+            that is compared.
         pairs: complete pairs only.
     """
 
@@ -64,7 +72,7 @@ def main() -> None:
     options = _options()
     _unwind_on_signals()
     workload = Workload("" if options.shapes == "all" else options.shapes, options.quick)
-    runs = Runs({"base": options.base, "here": "this tree"}, [])
+    runs = Runs({"base": options.base or "this tree", "here": "this tree"}, [])
     failure = ""
     with tempfile.TemporaryDirectory(prefix="spincycle-compare-") as name:
         out = options.out.absolute() if options.out else Path(name, "runs")
@@ -92,7 +100,10 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("base", help="commit, tag or branch to compare with")
+    parser.add_argument("base", nargs="?", help="commit, tag or branch to compare with")
+    parser.add_argument(
+        "--tls", action="store_true", help="compare mutual TLS with Unix sockets, both of this tree"
+    )
     parser.add_argument("--pairs", type=int, default=LEAST_PAIRS, help="runs of each side")
     parser.add_argument(
         "--shapes", default=SHAPES, help=f'with semicolons between, or "all"; "{SHAPES}" by default'
@@ -109,6 +120,8 @@ def _options() -> argparse.Namespace:
         help="exit with 1 unless counts did not rise and no interval lies above 1 + N/100",
     )
     options = parser.parse_args()
+    if options.tls == bool(options.base):
+        parser.error("name a commit to compare with, or --tls")
     if options.pairs < (1 if options.trial else LEAST_PAIRS):
         parser.error(f"--pairs must be at least {LEAST_PAIRS}, or with --trial at least 1")
     return options
@@ -136,17 +149,15 @@ def _run_pairs(
     _note(
         f"pairs to run: {options.pairs}, about {total * expected / 60:.0f} min on an idle machine"
     )
-    with worktree(options.base, directory / "base") as root:
-        sides: dict[SideName, Side] = {
-            "base": Side(root, directory / "base-environment"),
-            "here": Side(REPOSITORY, directory / "here-environment"),
-        }
+    with _sides(options, directory) as sides:
         began = time.monotonic()
         for number in range(options.pairs):
             pair: dict[SideName, dict[str, Figure]] = {}
             for name in order(number):
                 results = sides[name].run(workload, out / f"{number + 1}-{name}")
-                runs.commits[name] = results.get("commit") or runs.commits[name]
+                if commit := results.get("commit"):
+                    prefix = f"{TRANSPORTS[name]} at " if options.tls else ""
+                    runs.commits[name] = prefix + commit
                 pair[name] = read_run(results)
             if not (pair["base"] or pair["here"]):
                 raise RunFailed(f"neither side has any of the shapes {workload.shapes}")
@@ -154,6 +165,17 @@ def _run_pairs(
             took = (time.monotonic() - began) / (number + 1)
             left = took * (options.pairs - number - 1) / 60
             _note(f"pair {number + 1} of {options.pairs}; {took:.0f} s each; {left:.0f} min left")
+
+
+@contextmanager
+def _sides(options: argparse.Namespace, directory: Path) -> Iterator[dict[SideName, Side]]:
+    """Prepare both sides, which exist until the context ends."""
+    base, here = directory / "base-environment", directory / "here-environment"
+    if options.tls:
+        yield {"base": Side(REPOSITORY, base), "here": Side(REPOSITORY, here, "--tls")}
+        return
+    with worktree(options.base, directory / "base") as root:
+        yield {"base": Side(root, base), "here": Side(REPOSITORY, here)}
 
 
 def _note(text: str) -> None:

@@ -1,4 +1,4 @@
-"""A commit under comparison: its tree, its environment, and runs of its own harness."""
+"""One side of a comparison: its tree, its environment, and runs of its own harness."""
 
 from __future__ import annotations
 
@@ -45,14 +45,16 @@ class Side:
     Args:
         root: the tree.
         directory: an empty directory for the environment.
+        options: of each run of the harness, which the other side does not have.
 
     Raises:
         subprocess.CalledProcessError: the environment could not be installed, or the tree's
             harness does not start.
     """
 
-    def __init__(self, root: Path, directory: Path) -> None:
+    def __init__(self, root: Path, directory: Path, *options: str) -> None:
         self._root = root
+        self._options = options
         self._environment = {
             name: value
             for name, value in os.environ.items()
@@ -70,7 +72,7 @@ class Side:
         """
         out.mkdir(parents=True, exist_ok=True)
         log = out / "stderr"
-        options = ["--only", "shapes", "--repeat", "1", "--out", str(out)]
+        options = ["--only", "shapes", "--repeat", "1", "--out", str(out), *self._options]
         options += ["--quick"] if workload.quick else []
         options += ["--shapes", workload.shapes] if workload.shapes else []
         command = ["-m", "tests.bench", "--rpcs"]

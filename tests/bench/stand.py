@@ -15,20 +15,23 @@ from typing import Self
 import asyncpg
 from tests.bench.shapes import write_specs
 from tests.chaos.member import Member
+from tests.identities import Authority
 
+from spincycle.dev.identity_tokens import IdentityTokens, new_grant_keys
 from spincycle.dev.ports import free_port
 from spincycle.dev.postgres import EmbeddedPostgres
-from spincycle.dev.ready import is_ready
 from spincycle.dev.reaper import Reaper
 from spincycle.dev.services import (
     FREE_PORTS,
     Content,
     InternalAddresses,
+    Service,
     child_environment,
     local,
     services,
 )
 from spincycle.dev.stack_processes import MARK
+from spincycle.identity.service_identity import JOB_RUNNER
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -45,19 +48,26 @@ class Stand:
         sizes: those of the chains and fans that can be asked for.
         serves_metrics: whether the gRPC services serve metrics. That takes 2 MB of each and wakes
             it twice a second, so the figures of an idle stack are taken without.
+        uses_tls: whether the services call each other by mutual TLS over loopback TCP, and not over
+            Unix sockets.
 
     Attributes:
         metrics: host:port of the metrics of each gRPC service; empty if none serves them.
     """
 
     def __init__(
-        self, sizes: tuple[int, ...] = (100, 1000), *, serves_metrics: bool = False
+        self,
+        sizes: tuple[int, ...] = (100, 1000),
+        *,
+        serves_metrics: bool = False,
+        uses_tls: bool = False,
     ) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="spincycle-bench-"))
         self.home.chmod(0o755)
         self._reaper = Reaper(self.home, remove=[self.home])
         self._sizes = sizes
         self._serves_metrics = serves_metrics
+        self._authority = Authority(self.home / "certificates") if uses_tls else None
         self.metrics: list[str] = []
         self.ports = FREE_PORTS.resolved()
         self.database = EmbeddedPostgres(
@@ -123,7 +133,17 @@ class Stand:
         await self._count_statements()
         environment = child_environment(self.home, [REPOSITORY, WITHOUT])
         internal = InternalAddresses.on_sockets(self.home, 1)
-        behind, gateway = services(self.ports, internal, Content(specs), self.database.dsn())
+        if self._authority is not None:
+            first, second, third = (local(free_port()) for _ in range(3))
+            internal = InternalAddresses(first, second, (third,))
+        behind, gateway = services(
+            self.ports,
+            internal,
+            Content(specs),
+            self.database.dsn(),
+            IdentityTokens(),
+            new_grant_keys(self.home),
+        )
         for service in (*behind, gateway):
             assert service.configuration is not None
             # Memory is read from /proc.
@@ -132,9 +152,15 @@ class Stand:
             if self._serves_metrics and service.protocol == "grpc":
                 self.metrics.append(local(free_port()))
                 keys["metrics"] = {"listen": self.metrics[-1]}
+            probed = ""
+            if self._authority is not None:
+                keys["internal"] = _certified(keys["internal"], service, self._authority)
+                if service.name == JOB_RUNNER:
+                    probed = local(free_port())
+                    keys["health"] = {"listen": probed}
             service = replace(service, configuration=replace(service.configuration, keys=keys))
             log = self.home / f"{service.name}.log"
-            self.members[service.name] = Member(service, environment, log)
+            self.members[service.name] = Member(service, environment, log, probed=probed)
         began = time.perf_counter()
         for member in self.members.values():
             member.start()
@@ -152,10 +178,18 @@ class Stand:
         await connection.close()
 
 
+def _certified(internal: object, service: Service, authority: Authority) -> dict[str, object]:
+    """Return the settings of a service for internal calls, with a certificate of its own."""
+    assert isinstance(internal, dict)
+    certificate, key = authority.certify(service.program.removeprefix("spincycle-"))
+    files = {"certificate": certificate, "key": key, "ca": authority.file}
+    return {**internal, **{name: str(file) for name, file in files.items()}}
+
+
 async def _until_ready(member: Member) -> None:
     """Wait as long as a spec of a hundred thousand nodes takes to be checked on a busy machine."""
     async with asyncio.timeout(_PATIENCE):
-        while not await is_ready(member.service):
+        while not await member.is_ready():
             if member.exit_code is not None:
                 raise RuntimeError(member.tail())
             await asyncio.sleep(0.05)

@@ -14,6 +14,7 @@ from typing import Literal
 import asyncpg
 from tests.chaos.marks import FILE, Mark, read_marks
 from tests.chaos.member import Member
+from tests.chaos.transport import Transport, open_transport
 
 from spincycle.dev.ports import free_port
 from spincycle.dev.postgres import EmbeddedPostgres
@@ -30,6 +31,7 @@ class Shape:
     """The number of copies of each service, and their settings other than addresses.
 
     Attributes:
+        proxied: whether proxies stand before all internal listeners.
         settings: configuration by prefix (RM, JR, JL, GATEWAY).
         planted: faults of tests.chaos.planted by kind of service (RM, JR).
     """
@@ -39,6 +41,7 @@ class Shape:
     job_logs: int = 2
     gateway: bool = True
     gateways: int = 1
+    proxied: bool = False
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     planted: Mapping[str, str] = field(default_factory=dict)
 
@@ -46,8 +49,8 @@ class Shape:
 class Cluster:
     """The services, their database, and what their jobs left.
 
-    `between` may put something between two kinds of service: it is asked for the address at
-    which `caller` is to reach `callee`, and answers another one.
+    Attributes:
+        transport: addresses of the internal listeners, and identities of the services.
     """
 
     def __init__(self, home: Path, shape: Shape) -> None:
@@ -63,11 +66,13 @@ class Cluster:
             "RM": [free_port() for _ in range(shape.request_managers)],
             "JL": [free_port() for _ in range(shape.job_logs)],
         }
-        self._internal_ports = {
-            "RM": [free_port() for _ in range(shape.request_managers)],
-            "JL": [free_port() for _ in range(shape.job_logs)],
-            "JR": [free_port() for _ in range(shape.job_runners)],
+        copies = {
+            "RM": shape.request_managers,
+            "JL": shape.job_logs,
+            "JR": shape.job_runners,
+            "GATEWAY": shape.gateways if shape.gateway else 0,
         }
+        self.transport: Transport = open_transport(home, copies, proxied=shape.proxied)
 
     @property
     def members(self) -> list[Member]:
@@ -88,27 +93,16 @@ class Cluster:
         """Ports of the public listeners of a kind of service."""
         return self._ports[kind]
 
-    def internal_ports(self, kind: str) -> Sequence[int]:
-        """Ports of the internal listeners of a kind of service."""
-        return self._internal_ports[kind]
-
     def address(self, kind: str) -> str:
         """Address of the public listeners of all copies of a service, as gRPC resolves it."""
-        return _all_of(self._ports[kind])
+        return "ipv4:" + ",".join(local(port) for port in self._ports[kind])
 
-    def internal_address(self, kind: str) -> str:
-        """Address of the internal listeners of all copies of a service likewise."""
-        return _all_of(self._internal_ports[kind])
-
-    async def start(self, reach: Mapping[tuple[str, str], str] | None = None) -> None:
-        """Start everything and wait until it serves.
-
-        `reach` tells at which address one kind of service is to reach another, where that is
-        not the true one: (caller, callee) to address. ("", "JR") is what runners advertise.
-        """
+    async def start(self) -> None:
+        """Start everything and wait until it serves."""
         await self.database.start()
         await self._note_commit_times()
-        self._build(dict(reach or {}))
+        await self.transport.start()
+        self._build()
         for member in self.members:
             member.start()
         await asyncio.gather(*(member.until_ready() for member in self.members))
@@ -120,6 +114,7 @@ class Cluster:
                 member.send(signal.SIGCONT)
                 member.send(signal.SIGKILL)
                 await member.kill()
+        await self.transport.stop()
         await self.database.stop()
 
     async def connect(self) -> asyncpg.Connection:
@@ -138,29 +133,29 @@ class Cluster:
             await connection.close()
         await self.database.restart()
 
-    def _build(self, reach: dict[tuple[str, str], str]) -> None:
+    def _build(self) -> None:
         environment = child_environment(self.home, [REPOSITORY]) | {FILE: str(self.marks_file)}
-        dsn = self.database.dsn()
-
-        def at(caller: str, callee: str) -> str:
-            return reach.get((caller, callee)) or self.internal_address(callee)
+        dsn, transport = self.database.dsn(), self.transport
 
         def member(kind: str, name: str, number: int, port: int, **values: str) -> Member:
             prefix = f"SPINCYCLE_{kind}_"
-            # What observes the services reads their files in /proc.
-            said = {"DUMPABLE": "true", **values, **self.shape.settings.get(kind, {})}
-            if kind != "JR":
-                said = {"LISTEN": local(port)} | said
-            if kind in self._internal_ports:
-                internal = local(self._internal_ports[kind][number])
-                said = {"INTERNAL__LISTEN": internal} | said
+            address = transport.listen(kind, number) if kind == "JR" else local(port)
+            listen = {"HEALTH__LISTEN": local(port)} if kind == "JR" else {"LISTEN": address}
+            said = {
+                # What observes the services reads their files in /proc.
+                "DUMPABLE": "true",
+                **listen,
+                **transport.settings(kind, number),
+                **values,
+                **self.shape.settings.get(kind, {}),
+            }
             variables = {prefix + key: value for key, value in said.items()}
             protocol: Literal["grpc", "http"] = "http" if kind == "GATEWAY" else "grpc"
-            service = Service(
-                f"{name}-{number}", f"spincycle-{name}", local(port), protocol, variables
-            )
+            service = Service(f"{name}-{number}", f"spincycle-{name}", address, protocol, variables)
             log = self.home / f"{name}-{number}.log"
-            return Member(service, environment, log, self.shape.planted.get(kind, ""))
+            return Member(
+                service, environment, log, self.shape.planted.get(kind, ""), probed=local(port)
+            )
 
         for number, port in enumerate(self._ports["JL"]):
             self.job_logs.append(member("JL", "job-log", number, port, DATABASE__DSN=dsn))
@@ -174,21 +169,21 @@ class Cluster:
                     DATABASE__DSN=dsn,
                     SPECS_DIR=str(SPECS),
                     JOBS=JOBS,
-                    JOB_LOG=at("RM", "JL"),
+                    JOB_LOG=transport.address("JL"),
                 )
             )
-        for number, port in enumerate(self._internal_ports["JR"]):
+        for number in range(self.shape.job_runners):
             self.job_runners.append(
                 member(
                     "JR",
                     "job-runner",
                     number,
-                    port,
-                    REQUEST_MANAGER=at("JR", "RM"),
-                    JOB_LOG=at("JR", "JL"),
+                    free_port(),
+                    REQUEST_MANAGER=transport.address("RM"),
+                    JOB_LOG=transport.address("JL"),
                     JOBS=JOBS,
                     JOBS_ENVIRONMENT=json.dumps([FILE]),
-                    ADVERTISE=reach.get((str(number), "JR"), ""),
+                    ADVERTISE=transport.address_of_runner(number),
                 )
             )
         for number in range(self.shape.gateways if self.shape.gateway else 0):
@@ -198,12 +193,8 @@ class Cluster:
                     "gateway",
                     number,
                     free_port(),
-                    REQUEST_MANAGER=self.internal_address("RM"),
-                    JOB_LOG=self.internal_address("JL"),
-                    JOB_RUNNER=local(self._internal_ports["JR"][0]),
+                    REQUEST_MANAGER=transport.address("RM"),
+                    JOB_LOG=transport.address("JL"),
+                    JOB_RUNNER=transport.address_of_runner(0),
                 )
             )
-
-
-def _all_of(ports: Sequence[int]) -> str:
-    return "ipv4:" + ",".join(local(port) for port in ports)

@@ -27,6 +27,7 @@ class HttpWatcher:
         self._gateways = itertools.cycle(gateways)
         self._cursor = ""
         self._revisions: dict[str, int] = {}
+        self._streams: dict[str, int] = {}
         self._ended: set[str] = set()
         self.connections = 0
         self.repeated: list[str] = []
@@ -67,10 +68,15 @@ class HttpWatcher:
 
     def _note(self, event: dict[str, Any], *, snapshot: bool) -> None:
         request_id, revision = event["requestId"], event["revision"]
-        if revision > self._revisions.get(request_id, 0):
+        known = self._revisions.get(request_id, 0)
+        if revision > known:
             self._revisions[request_id] = revision
+            self._streams[request_id] = self.connections
         elif not snapshot:
-            self.repeated.append(f"{request_id} at revision {revision}")
+            self.repeated.append(
+                f"{request_id}: revision {revision} in stream {self.connections} after {known} in "
+                f"stream {self._streams[request_id]}"
+            )
         request = event.get("request") or event.get("snapshot", {}).get("request") or {}
         if State(request.get("state", 0)) in FINAL:
             self._ended.add(request_id)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from spincycle.dev.child import send_until_gone, until_ended
@@ -21,14 +22,22 @@ _READY = 60.0
 class Member:
     """A service and the process that it is at the moment.
 
-    `planted` names a fault that is put into the service; see tests.chaos.planted.
+    Args:
+        planted: a fault that is put into the service; see tests.chaos.planted.
+        probed: address of a listener without TLS for the readiness check; empty: the service's.
     """
 
     def __init__(
-        self, service: Service, environment: Mapping[str, str], log: Path, planted: str = ""
+        self,
+        service: Service,
+        environment: Mapping[str, str],
+        log: Path,
+        planted: str = "",
+        probed: str = "",
     ) -> None:
         self.service = service
         self.log = log
+        self._probed = replace(service, address=probed or service.address)
         self._environment = {**environment, **service.environment}
         if service.configuration is not None:
             self._environment = service.configuration.without_variables(self._environment)
@@ -66,10 +75,14 @@ class Member:
                 start_new_session=True,
             )
 
+    async def is_ready(self) -> bool:
+        """Return whether the service reports that it serves."""
+        return await is_ready(self._probed)
+
     async def until_ready(self) -> None:
         """Return when the service says that it serves."""
         async with asyncio.timeout(_READY):
-            while not await is_ready(self.service):
+            while not await self.is_ready():
                 assert self.exit_code is None, self.tail()
                 await asyncio.sleep(0.05)
 

@@ -57,7 +57,7 @@ class Observers:
         for follower in self._followers:
             check_order(follower, repeated_snapshots=True)
         for watcher in self._watchers:
-            assert watcher.repeated == []
+            assert watcher.repeated == [], watcher.repeated
 
     def connections(self) -> int:
         """Return the number of streams opened."""

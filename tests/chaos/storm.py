@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 from tests.chaos.cluster import Cluster
@@ -19,6 +19,9 @@ from spincycle.model.state import FINAL
 
 RECOVERED_WITHIN = 15.0
 """Seconds within which the requests of a dead runner must go on: the promise."""
+
+TRACEBACK_LINES = 40
+"""Lines of a log that are shown of each traceback."""
 
 SETTLED_WITHIN = 120.0
 """Seconds after the last fault within which everything must have ended."""
@@ -92,10 +95,9 @@ class Storm:
             if member.exit_code is not None
         ]
         surprises = [
-            f"{member.service.name} was surprised: {line}"
+            f"{member.service.name} was surprised: {text}"
             for member in self.cluster.members
-            for line in member.log.read_text(errors="replace").splitlines()
-            if "Traceback" in line
+            for text in _tracebacks(member.log.read_text(errors="replace").splitlines())
         ]
         stopped = [testimony.requests.pop(request_id) for request_id in self.stopped]
         going = [
@@ -106,6 +108,13 @@ class Storm:
         broken = setback.contradictions(testimony) if setback else contradictions(testimony)
         wrong = [*self.load.wrong, *lost, *died, *surprises, *going, *broken]
         return Verdict(testimony, wrong, recovery_times(testimony, self.deaths))
+
+
+def _tracebacks(lines: list[str]) -> Iterator[str]:
+    """Yield each traceback in a log, and the lines after it."""
+    for number, line in enumerate(lines):
+        if "Traceback" in line:
+            yield "\n".join(lines[number : number + TRACEBACK_LINES])
 
 
 @dataclass

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
+from tests.identities import UNIDENTIFIED
 
 from spincycle.internal.v1 import (
     job_runner_service_pb2,
@@ -55,7 +56,7 @@ class Backend:
         return self.received[method][-1]
 
     async def start(self, address: str = "127.0.0.1:0") -> None:
-        self._server = RpcServer()
+        self._server = RpcServer(internal=UNIDENTIFIED)
         listener = self._server.listen(INTERNAL, address)
         listener.serve(*(self._service(*service) for service in self._services))
         await self._server.start()

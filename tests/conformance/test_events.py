@@ -14,6 +14,7 @@ from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID
 
 from spincycle import errors
+from spincycle.gateway.routes import events as events_module
 from spincycle.v1 import job_output_pb2, request_event_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rm
 
@@ -261,3 +262,29 @@ async def test_only_the_last_event_of_a_response_has_the_cursor(
 
     output = [part.split("\n")[0] for part in answer.text.split("\n\n")]
     assert output[:2] == ["event: snapshot", "id: c9"]
+
+
+@pytest.mark.parametrize("resumed_after", [0.0, 60.0])
+async def test_a_stream_whose_connection_became_too_old_is_resumed_after_its_last_event(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, resumed_after: float
+) -> None:
+    monkeypatch.setattr(events_module, "_RESUMED_AFTER", resumed_after)
+    first, *_, last = the_changes()
+
+    def watch(request: rm.WatchRequest) -> list[object]:
+        if request.cursor:
+            return [last]
+        return [first, errors.ServiceUnavailable("request manager", "x:1")]
+
+    stack.manager.respond(Watch=watch)
+
+    found = events_of((await stack.http.get(EVENTS)).text)
+
+    ids = [event.get("id") for event in found]
+    if resumed_after:
+        # One that ends soon after its start would be resumed without end.
+        assert (ids, found[-1]["event"]) == (["c1", None], "error")
+        return
+    assert ids == ["c1", "c2", "c3", None]
+    assert found[-1]["event"] == "end"
+    assert [each.cursor for each in stack.manager.received["Watch"]] == ["", "c1"]

@@ -128,6 +128,8 @@ def described(kind: Any) -> str:
         bounds = "".join(_bounds(mark) for mark in marks if isinstance(mark, msgspec.Meta))
     if isinstance(kind, UnionType):
         (kind,) = [one for one in get_args(kind) if one is not NoneType]
+    if get_origin(kind) is dict:
+        return f"map of {_TYPES[get_args(kind)[1]]}s"
     if get_origin(kind) is tuple:
         return f"list of {_TYPES[get_args(kind)[0]]}s"
     return _TYPES[kind] + bounds

@@ -16,9 +16,9 @@ from spincycle.admin.main import main as spincycle
 _HEAD = """\
 # spincycle
 
-Look up the commands of the operator here: start everything on one machine, check specs, migrate and
-prune the databases. `make generate` makes this page from the commands. To work with requests, use
-[spinc](spinc.md)."""
+Look up the commands of the operator here: start everything on one machine, check specs, make
+certificates, migrate and prune the databases. `make generate` makes this page from the commands. To
+work with requests, use [spinc](spinc.md)."""
 
 
 def spincycle_page() -> str:
@@ -28,8 +28,17 @@ def spincycle_page() -> str:
     for name in spincycle.list_commands(context):
         command = spincycle.get_command(context, name)
         assert command is not None
-        parts += _chapter(command, click.Context(command, info_name=name, parent=context))
+        parts += _chapters(command, click.Context(command, info_name=name, parent=context))
     return "\n".join(parts)
+
+
+def _chapters(command: click.Command, context: click.Context) -> Iterator[str]:
+    """The chapter of a command, or those of the commands of a group."""
+    if not isinstance(command, click.Group):
+        yield from _chapter(command, context)
+        return
+    for name, inner in command.commands.items():
+        yield from _chapter(inner, click.Context(inner, info_name=name, parent=context))
 
 
 def _chapter(command: click.Command, context: click.Context) -> Iterator[str]:

@@ -48,7 +48,6 @@ SHOWN = {
     "Watch a request": r'"state": "STATE_RUNNING"',
     "Watch all requests": r'"state": "STATE_RUNNING"',
     "See what runs": r'"jobs"',
-    "See what one runner runs": r'"type": "sleep"',
     "Explain why jobs do not run": r'"state": "STATE_RUNNING"',
     "Suspend a request": r'"state": "STATE_(RUNNING|SUSPENDED)"',
     "Resume a request": r'"id": "\w{20}"',

@@ -19,6 +19,7 @@ RESOURCES: dict[str, dict[str, str]] = {
     "apps/v1": {"deployments": "Deployment", "statefulsets": "StatefulSet"},
     "autoscaling/v2": {"horizontalpodautoscalers": "HorizontalPodAutoscaler"},
     "batch/v1": {"cronjobs": "CronJob", "jobs": "Job"},
+    "cert-manager.io/v1": {"certificates": "Certificate", "issuers": "Issuer"},
     "networking.k8s.io/v1": {"networkpolicies": "NetworkPolicy"},
     "policy/v1": {"poddisruptionbudgets": "PodDisruptionBudget"},
     "rbac.authorization.k8s.io/v1": {"rolebindings": "RoleBinding", "roles": "Role"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sysconfig
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,6 +33,18 @@ MODELS: dict[str, type[Config]] = {
     "gateway": GatewayConfig,
 }
 """The services, and what each reads."""
+
+INTERNAL_SERVICES = {
+    "request-manager": {
+        "spincycle.internal.v1.RunnerCoordinationService",
+        "spincycle.v1.RequestManagerService",
+        "spincycle.v1.ServerService",
+        "spincycle.v1.SpecService",
+    },
+    "job-runner": {"spincycle.internal.v1.JobRunnerService"},
+    "job-log": {"spincycle.internal.v1.JournalService", "spincycle.v1.JobLogService"},
+}
+"""The gRPC services on the internal listener of each process; the gateway has none."""
 
 PREFIXES = {name: model.prefix for name, model in MODELS.items()}
 
@@ -76,6 +89,29 @@ class Manifests:
         """Port numbers of a workload's container, by name."""
         return {port["name"]: port["containerPort"] for port in self.container(name)["ports"]}
 
+    def mounts(self, name: str) -> dict[str, Manifest]:
+        """The volumes that a workload's container mounts, by mount path."""
+        volumes = {
+            volume["name"]: volume for volume in self.pods()[name]["spec"].get("volumes", ())
+        }
+        return {
+            mount["mountPath"]: volumes[mount["name"]]
+            for mount in self.container(name).get("volumeMounts", ())
+        }
+
+    def secrets(self, name: str) -> dict[str, str]:
+        """Names of the Secrets that a workload's container mounts, by mount path."""
+        return {
+            path: volume["secret"]["secretName"]
+            for path, volume in self.mounts(name).items()
+            if "secret" in volume
+        }
+
+    def certificates(self) -> dict[str, Manifest]:
+        """The specifications of the certificates of cert-manager, by the Secret that gets them."""
+        found = [one["spec"] for one in self.of_kind("Certificate").values()]
+        return {spec["secretName"]: spec for spec in found}
+
     def configuration(self, name: str) -> Any:
         """The configuration that a service reads from its environment."""
         return load_config(MODELS[name], None, self.environment(name))
@@ -95,16 +131,23 @@ class Manifests:
         return said
 
 
-def listeners(config: Section, path: str = "") -> dict[str, str]:
+def listeners(config: Section) -> dict[str, str]:
     """Address of every listener in a configuration, by its key; without those that are off."""
-    found: dict[str, str] = {}
+    return {key: address for key, address in _listeners(config) if address}
+
+
+def listen_settings(config: Section) -> set[str]:
+    """The keys of all listeners in a configuration."""
+    return {key for key, _ in _listeners(config)}
+
+
+def _listeners(config: Section, path: str = "") -> Iterator[tuple[str, str]]:
     for field in msgspec.structs.fields(config):
         value = getattr(config, field.name)
         if isinstance(value, Section):
-            found |= listeners(value, f"{path}{field.name}.")
-        elif field.name.endswith("listen") and value:
-            found[path + field.name] = value
-    return found
+            yield from _listeners(value, f"{path}{field.name}.")
+        elif field.name.endswith("listen"):
+            yield path + field.name, value
 
 
 def port_of(address: str) -> int:

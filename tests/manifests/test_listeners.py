@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.manifests.rendered import MODELS, POD_IP, Manifests, listeners, port_of
+from tests.manifests.policies import admitted
+from tests.manifests.rendered import MODELS, POD_IP, Manifests, listen_settings, listeners, port_of
 
 GRPC_SERVICES = ("request-manager", "job-runner", "job-log")
 
@@ -12,6 +13,10 @@ HEADLESS_SERVICES = ("request-manager", "job-log")
 
 UNPUBLISHED = {"health", "metrics"}
 """Ports that are reached at each pod, so no Service has them."""
+
+
+LOOPBACK_ONLY = {"legacy_runner_listen", "job_runner_listen"}
+"""Listeners of the gateway that no other pod could reach, so the manifests do not set them."""
 
 
 def port_name(service: str, key: str) -> str:
@@ -29,6 +34,24 @@ def test_each_container_port_has_a_listener_and_each_listener_has_a_container_po
     assert manifests.ports(name) == {
         port_name(name, key): port_of(address) for key, address in configured.items()
     }
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_manifests_set_each_listener_that_a_service_has(
+    manifests: Manifests, name: str
+) -> None:
+    config = manifests.configuration(name)
+
+    assert listeners(config).keys() == listen_settings(config) - LOOPBACK_ONLY
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_each_port_but_that_of_probes_is_in_a_policy_and_each_port_of_a_policy_is_a_container_port(
+    manifests: Manifests, name: str
+) -> None:
+    in_policies = {port for workload, port in admitted(manifests) if workload == name}
+
+    assert in_policies == manifests.ports(name).keys() - {"health"}
 
 
 @pytest.mark.parametrize("name", MODELS)

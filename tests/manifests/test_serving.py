@@ -5,9 +5,8 @@ Probes come as the kubelet sends them: to the pod's address, which their Host he
 
 from __future__ import annotations
 
-import os
-import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+import ssl
+from collections.abc import Awaitable, Iterator
 from pathlib import Path
 
 import grpc
@@ -16,11 +15,9 @@ import pytest
 from grpc_health.v1 import health_pb2
 from prometheus_client.parser import text_string_to_metric_families
 from tests.health_client import HealthClient
-from tests.manifests.rendered import POD_IP, PREFIXES, SCRIPTS, Manifests, port_of, rendered
-from tests.mounted import mount
+from tests.manifests.processes import Processes
+from tests.manifests.rendered import POD_IP, Manifests, rendered
 from tests.waiting import until
-
-from spincycle.dev.ports import free_port
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -34,48 +31,19 @@ def manifests() -> Manifests:
     return rendered("prod-with-options")
 
 
-Start = Callable[[str], dict[str, str]]
-"""Starts a service and returns its addresses by container port name, as seen on this machine."""
-
-
 @pytest.fixture
-async def start(manifests: Manifests, tmp_path: Path) -> AsyncIterator[Start]:
-    """Start services as their manifests say, but on free ports, with nothing to call."""
-    processes: list[subprocess.Popen[bytes]] = []
-
-    def begin(name: str) -> dict[str, str]:
-        environment = manifests.environment(name)
-        names = {number: port for port, number in manifests.ports(name).items()}
-        addresses: dict[str, str] = {}
-        for key, value in manifests.environment(name).items():
-            if key.startswith(PREFIXES[name]) and key.endswith("LISTEN"):
-                port = free_port()
-                environment[key] = f"{value.rpartition(':')[0]}:{port}"
-                addresses[names[port_of(value)]] = f"127.0.0.1:{port}"
-        if name == "request-manager":
-            mount(tmp_path / "specs", manifests.of_kind("ConfigMap")["specs"]["data"])
-            environment["SPINCYCLE_RM_SPECS_DIR"] = str(tmp_path / "specs")
-        with (tmp_path / f"{name}.log").open("wb") as log:
-            processes.append(
-                subprocess.Popen(
-                    [SCRIPTS / manifests.container(name)["command"][0]],
-                    env={"PATH": os.environ["PATH"], **environment},
-                    stderr=log,
-                )
-            )
-        return addresses
-
-    yield begin
-    for process in processes:
-        process.terminate()
-        process.wait()
+def processes(manifests: Manifests, tmp_path: Path) -> Iterator[Processes]:
+    """Services as their manifests say, but on free ports, with nothing to call."""
+    with Processes(manifests, tmp_path) as started:
+        yield started
 
 
 @pytest.mark.parametrize("name", ["request-manager", "job-runner", "job-log"])
 async def test_a_grpc_service_without_its_database_lives_and_is_not_ready(
-    manifests: Manifests, start: Start, name: str
+    manifests: Manifests, processes: Processes, name: str
 ) -> None:
-    addresses = start(name)
+    processes.start(name)
+    addresses = processes.addresses(name)
     container = manifests.container(name)
     names = {number: port for port, number in manifests.ports(name).items()}
     (probed,) = {names[container[probe]["grpc"]["port"]] for probe in PROBES}
@@ -101,14 +69,20 @@ async def _is(answer: Awaitable[int], wanted: int) -> bool:
 
 
 async def test_the_gateway_without_services_lives_and_is_not_ready(
-    manifests: Manifests, start: Start
+    manifests: Manifests, processes: Processes
 ) -> None:
-    addresses = start("gateway")
+    processes.start("gateway")
+    addresses = processes.addresses("gateway")
     container = manifests.container("gateway")
-    (probed,) = {container[probe]["httpGet"]["port"] for probe in PROBES}
+    ((scheme, probed),) = {
+        (container[probe]["httpGet"]["scheme"], container[probe]["httpGet"]["port"])
+        for probe in PROBES
+    }
 
     kubelet = {"Host": f"{POD_IP}:{manifests.ports('gateway')[probed]}"}
-    async with httpx.AsyncClient(base_url=f"http://{addresses[probed]}", headers=kubelet) as client:
+    url = f"{scheme.lower()}://{addresses[probed]}"
+    # The kubelet does not verify certificates.
+    async with httpx.AsyncClient(base_url=url, headers=kubelet, verify=False) as client:
 
         async def status(probe: str) -> int:
             try:
@@ -122,47 +96,28 @@ async def test_the_gateway_without_services_lives_and_is_not_ready(
 
 
 async def test_programs_in_the_cluster_reach_the_gateway_by_the_names_of_its_service_only(
-    manifests: Manifests, start: Start
+    manifests: Manifests, processes: Processes
 ) -> None:
     namespace = manifests.of_kind("Service")["gateway"]["metadata"]["namespace"]
     names = ["gateway", f"gateway.{namespace}", f"gateway.{namespace}.svc"]
     names.append(f"{names[-1]}.cluster.local")
-    async with httpx.AsyncClient(base_url=f"http://{start('gateway')['http']}") as client:
+    processes.start("gateway")
+    address = processes.addresses("gateway")["http"]
+    trusted = ssl.create_default_context(cafile=str(processes.authority.file))
+    async with httpx.AsyncClient(base_url=f"https://{address}", verify=trusted) as client:
 
-        async def status(host: str, path: str = "/openapi.json") -> int:
+        async def status(host: str, path: str = "/openapi.json", verified: str = "") -> int:
+            extensions = {"sni_hostname": verified or host.partition(":")[0]}
             try:
-                return (await client.get(path, headers={"Host": host})).status_code
+                response = await client.get(path, headers={"Host": host}, extensions=extensions)
+                return response.status_code
             except httpx.ConnectError:
                 return 0
 
         await until(lambda: _is(status("gateway", "/healthz"), 200))
         for name in names:
             assert await status(f"{name}:32308") == 200, name
-        assert await status("gateway.example.com:32308") == 403
-
-
-@pytest.mark.parametrize("name", PREFIXES)
-def test_a_process_refuses_its_manifest_without_plain_text_or_tls(
-    manifests: Manifests, tmp_path: Path, name: str
-) -> None:
-    key = f"{PREFIXES[name]}TLS__ALLOW_PLAINTEXT"
-    environment = {"PATH": os.environ["PATH"], **manifests.environment(name)}
-    assert environment.pop(key) == "true"
-    if name == "request-manager":
-        mount(tmp_path / "specs", manifests.of_kind("ConfigMap")["specs"]["data"])
-        environment["SPINCYCLE_RM_SPECS_DIR"] = str(tmp_path / "specs")
-    ended = subprocess.run(
-        [SCRIPTS / manifests.container(name)["command"][0]],
-        check=False,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-    assert ended.returncode == 2
-    assert "is not a loopback address" in ended.stderr
-    assert "set tls.allow_plaintext: true" in ended.stderr
+        assert await status("gateway.example.com:32308", verified="gateway") == 403
 
 
 SCALED_BY = "spincycle_queue_wait_seconds"
@@ -177,8 +132,9 @@ METRICS = {
 
 
 @pytest.mark.parametrize("name", METRICS)
-async def test_a_process_serves_its_metrics(start: Start, name: str) -> None:
-    url = f"http://{start(name)['metrics']}/metrics"
+async def test_a_process_serves_its_metrics(processes: Processes, name: str) -> None:
+    processes.start(name)
+    url = f"http://{processes.addresses(name)['metrics']}/metrics"
     async with httpx.AsyncClient() as client:
 
         async def served() -> set[str]:

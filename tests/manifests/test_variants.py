@@ -10,6 +10,7 @@ import pytest
 import yaml
 from tests.manifests.rendered import (
     DIRECTORIES,
+    MODELS,
     OVERLAYS,
     REPOSITORY,
     Manifest,
@@ -27,6 +28,8 @@ from tests.manifests.variants import (
     rendered_variant,
     write,
 )
+
+from spincycle.runtime.config import print_config
 
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
@@ -130,7 +133,8 @@ def test_the_objects_of_components_follow_the_services_to_another_namespace(
     tmp_path: Path, namespaced: str
 ) -> None:
     root = shutil.copytree(REPOSITORY / "k8s", tmp_path / "k8s")
-    on_top = write(Variant("prod", ON_TOP, components=COMPONENTS), root)
+    added = tuple(name for name in COMPONENTS if name != "tls")
+    on_top = write(Variant("prod", ON_TOP, components=added), root)
     file = root / namespaced / "kustomization.yaml"
     file.write_text(yaml.safe_dump(yaml.safe_load(file.read_text()) | {"namespace": "elsewhere"}))
 
@@ -141,14 +145,33 @@ def test_the_objects_of_components_follow_the_services_to_another_namespace(
 
 
 @pytest.mark.parametrize("variant", WITH_COMPONENTS, ids=str)
-def test_components_change_nothing_of_an_overlay_but_its_runners(variant: Variant) -> None:
-    changed = [
+def test_components_change_nothing_of_an_overlay_but_its_runners_and_tls_its_services(
+    variant: Variant,
+) -> None:
+    changed = {
         manifest["metadata"]["name"]
         for manifest in rendered(variant.overlay).all
-        if manifest not in rendered_variant(variant).all
-    ]
+        if manifest not in rendered_variant(variant).all and manifest["kind"] != "ConfigMap"
+    }
 
-    assert set(changed) == {"job-runner"}
+    assert changed == (set(MODELS) if "tls" in variant.components else {"job-runner"})
+
+
+@pytest.mark.parametrize(
+    "variant", [variant for variant in WITH_COMPONENTS if "tls" in variant.components], ids=str
+)
+@pytest.mark.parametrize("name", MODELS)
+def test_the_component_tls_makes_of_another_overlay_what_it_makes_of_prod(
+    variant: Variant, name: str
+) -> None:
+    manifests, prod = rendered_variant(variant), rendered("prod")
+
+    assert manifests.certificates() == prod.certificates()
+    assert print_config(manifests.configuration(name)) == print_config(prod.configuration(name))
+    assert manifests.mounts(name) == prod.mounts(name)
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        assert manifests.container(name)[probe] == prod.container(name)[probe]
+    assert manifests.of_kind("Service").get(name) == prod.of_kind("Service").get(name)
 
 
 @pytest.mark.parametrize("variant", WITH_COMPONENTS, ids=str)

@@ -104,9 +104,17 @@ def write_image(directory: Path, image: str) -> None:
     _save(directory, kustomization)
 
 
+def present_components(directory: Path) -> set[str]:
+    """Names of the components that a kustomization and the ones below it add."""
+    kustomization = _load(directory)
+    found = {Path(path).name for path in kustomization.get("components", ())}
+    below = [directory / path for path in kustomization["resources"]]
+    return found.union(*(present_components(path) for path in below if path.is_dir()))
+
+
 def _missing(overlay: str) -> tuple[str, ...]:
-    present = _load(REPOSITORY / "k8s/overlays" / overlay).get("components", ())
-    return tuple(name for name in COMPONENTS if f"../../components/{name}" not in present)
+    present = present_components(REPOSITORY / "k8s/overlays" / overlay)
+    return tuple(name for name in COMPONENTS if name not in present)
 
 
 def _add_components(kustomization: dict[str, Any], names: tuple[str, ...]) -> None:

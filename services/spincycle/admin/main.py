@@ -20,6 +20,11 @@ class LateGroup(click.Group):
         "demo": ("spincycle.dev.demo:demo", "Run a rolling restart through all services."),
         "init": ("spincycle.admin.init:init", "Write a small project to start from."),
         "lint": ("spincycle.admin.lint:lint_command", "Check spec files."),
+        "certs": ("spincycle.admin.certs:certs", "Make certificates for the services."),
+        "grant-keys": (
+            "spincycle.admin.grant_keys:grant_keys",
+            "Make and rotate the keys of append grants.",
+        ),
         "migrate": ("spincycle.admin.migrate:migrate", "Migrate the database schemas."),
         "repair-fences": (
             "spincycle.admin.repair_fences:repair_fences",

@@ -3,39 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import click
 
+from spincycle.admin.age import Age
 from spincycle.admin.databases import exit_on_error, job_log_database, request_manager_database
 
 BATCH = 200
 """Default number of requests per transaction."""
-
-
-_CENTURY = 100 * 365 * 86400
-
-
-class _Age(click.ParamType[timedelta]):
-    """A duration such as 90d, 36h or 1h30m."""
-
-    name = "age"
-
-    def convert(
-        self, value: str, param: click.Parameter | None, ctx: click.Context | None
-    ) -> timedelta:
-        from spincycle.model.duration import parse_duration
-
-        days = re.fullmatch(r"(\d{1,5})d", value)
-        try:
-            seconds = int(days[1]) * 86400 if days else parse_duration(value)
-        except ValueError:
-            seconds = 0
-        if not 0 < seconds < _CENTURY:
-            self.fail(f'"{value}" is not an age: write it as 90d, 36h or 1h30m', param, ctx)
-        return timedelta(seconds=seconds)
 
 
 @dataclass(slots=True)
@@ -52,7 +29,7 @@ class _Deleted:
     "--older-than",
     "age",
     metavar="AGE",
-    type=_Age(),
+    type=Age(),
     required=True,
     help="Delete requests that ended longer ago than this, for example 90d.",
 )
@@ -64,7 +41,7 @@ class _Deleted:
     show_default=True,
     help="Requests to delete in one transaction.",
 )
-@click.option("--keep-audit", is_flag=True, help="Keep the audit log of the requests.")
+@click.option("--keep-audit", is_flag=True, help="Keep the audit log.")
 @click.option("--dry-run", is_flag=True, help="Print the number of requests, delete nothing.")
 @click.option("--dsn", metavar="DSN", help="Database to use instead of the configured ones.")
 def prune(age: timedelta, batch: int, keep_audit: bool, dry_run: bool, dsn: str | None) -> None:
@@ -99,6 +76,8 @@ async def _delete(dsn: str | None, moment: datetime, batch: int, *, keep_audit: 
             deleted.entries += await journals.forget(request_ids)
             deleted.requests += await requests.delete(request_ids, keep_audit=keep_audit)
         deleted.runners = await requests.delete_runners(moment)
+        while not keep_audit and await requests.delete_audit(moment, batch) == batch:
+            pass
     return deleted
 
 

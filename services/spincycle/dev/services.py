@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from spincycle.dev.configuration import Configuration
+from spincycle.dev.identity_tokens import IdentityTokens
 from spincycle.dev.ports import free_port
 from spincycle.dev.stack_processes import MARK, POSTGRES_DSN
+from spincycle.identity.service_identity import GATEWAY, JOB_LOG, JOB_RUNNER, REQUEST_MANAGER
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +98,24 @@ def local(port: int) -> str:
 
 
 def services(
-    ports: Ports, internal: InternalAddresses, content: Content, dsn: str
+    ports: Ports,
+    internal: InternalAddresses,
+    content: Content,
+    dsn: str,
+    tokens: IdentityTokens,
+    grant_keys: Path,
 ) -> tuple[list[Service], Service]:
-    """Return the services behind the gateway, and the gateway."""
+    """Return the services behind the gateway, and the gateway.
+
+    `tokens` issues the tokens by which they identify themselves; `grant_keys` is the file of the
+    grant keys.
+    """
+    manager_token, log_token = tokens.issue(REQUEST_MANAGER), tokens.issue(JOB_LOG)
+    gateway_token = tokens.issue(GATEWAY)
+    runner_tokens = [
+        tokens.issue(JOB_RUNNER, str(number)) for number in range(1, len(internal.job_runners) + 1)
+    ]
+    known = tokens.known()
     behind = [
         Service(
             "job-log",
@@ -108,7 +125,8 @@ def services(
             configuration=_configuration(
                 "JL",
                 listen=local(ports.job_log),
-                internal={"listen": internal.job_log},
+                internal={"listen": internal.job_log, "token": log_token, "tokens": known},
+                append_grant_keys=str(grant_keys),
                 database={"dsn": dsn},
             ),
         ),
@@ -120,7 +138,12 @@ def services(
             configuration=_configuration(
                 "RM",
                 listen=local(ports.request_manager),
-                internal={"listen": internal.request_manager},
+                internal={
+                    "listen": internal.request_manager,
+                    "token": manager_token,
+                    "tokens": known,
+                },
+                append_grant_keys=str(grant_keys),
                 database={"dsn": dsn},
                 specs_dir=str(content.specs),
                 jobs=content.jobs,
@@ -136,13 +159,15 @@ def services(
             "grpc",
             configuration=_configuration(
                 "JR",
-                internal={"listen": address},
+                internal={"listen": address, "token": token, "tokens": known},
                 request_manager=internal.request_manager,
                 job_log=internal.job_log,
                 jobs=content.jobs,
             ),
         )
-        for number, address in enumerate(internal.job_runners, start=1)
+        for number, (address, token) in enumerate(
+            zip(internal.job_runners, runner_tokens, strict=True), start=1
+        )
     ]
     gateway = Service(
         "gateway",
@@ -152,6 +177,7 @@ def services(
         configuration=_configuration(
             "GATEWAY",
             listen=local(ports.gateway),
+            internal={"token": gateway_token},
             request_manager=internal.request_manager,
             job_log=internal.job_log,
             job_runner=internal.job_runners[0],

@@ -13,6 +13,7 @@ from typing import Self
 from spincycle.dev.content import has_example_jobs
 from spincycle.dev.errors import StackError
 from spincycle.dev.home import StackHome
+from spincycle.dev.identity_tokens import IdentityTokens, new_grant_keys
 from spincycle.dev.ports import is_free
 from spincycle.dev.postgres import EmbeddedPostgres
 from spincycle.dev.postgres_binaries import PostgresError
@@ -68,6 +69,11 @@ class Stack:
 
     However this process ends, all processes, locks and temporary directories of the stack are
     gone within seconds.
+
+    Attributes:
+        ports: the ports of the public listeners.
+        postgres: the embedded database, once started.
+        tokens: the tokens by which the services identify themselves over their sockets.
     """
 
     def __init__(self, config: StackConfig, show: Show) -> None:
@@ -78,6 +84,7 @@ class Stack:
         self._database: asyncio.Task[None] | None = None
         self.ports = config.ports
         self.postgres: EmbeddedPostgres | None = None
+        self.tokens = IdentityTokens()
 
     async def __aenter__(self) -> Self:
         """Call `open`."""
@@ -210,7 +217,10 @@ class Stack:
             if self._config.restarts:
                 self._database = asyncio.create_task(self._keep_database(self.postgres))
         internal = InternalAddresses.on_sockets(self._home.sockets, self._config.job_runners)
-        behind, gateway = services(self.ports, internal, self._config.content, self.dsn)
+        grant_keys = new_grant_keys(self.home)
+        behind, gateway = services(
+            self.ports, internal, self._config.content, self.dsn, self.tokens, grant_keys
+        )
         for service in [*behind, gateway]:
             self._supervised[service.name] = SupervisedService(
                 service, environment, self._show, restarts=self._config.restarts

@@ -12,6 +12,7 @@ from spincycle.errors.base import (
     SpinCycleError,
 )
 from spincycle.errors.callers import HostNotAllowed, JsonRequired, OriginNotAllowed
+from spincycle.errors.identities import CallerNotAllowed, NotIdentified, NotYours
 from spincycle.errors.requests import (
     ChainNotBuilt,
     CreateStuck,
@@ -62,6 +63,7 @@ from spincycle.errors.services import (
 )
 
 __all__ = [
+    "CallerNotAllowed",
     "ChainNotBuilt",
     "ChainTooLarge",
     "CreateStuck",
@@ -87,6 +89,8 @@ __all__ = [
     "LintBusy",
     "LintTooExpensive",
     "MessageTooLarge",
+    "NotIdentified",
+    "NotYours",
     "OriginNotAllowed",
     "OutOfMemory",
     "Overloaded",

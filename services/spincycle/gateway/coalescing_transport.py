@@ -19,6 +19,7 @@ class CoalescingTransport:
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
+        self._is_encrypted = transport.get_extra_info("sslcontext") is not None
         self._parts: list[bytes] = []
         self._size = 0
 
@@ -45,5 +46,13 @@ class CoalescingTransport:
 
     def _send(self) -> None:
         parts, self._parts, self._size = self._parts, [], 0
-        if parts and not self._transport.is_closing():
+        if not parts or self._transport.is_closing():
+            return
+        if not self._is_encrypted:
             self._transport.writelines(parts)
+            return
+        # A transport with TLS passes each write on at once, and no longer counts it as unsent.
+        # With small ones, only the first ones are not counted if the caller does not read.
+        data = memoryview(b"".join(parts))
+        for start in range(0, len(data), LARGE):
+            self._transport.write(data[start : start + LARGE])

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from msgspec import Meta
 
 from spincycle.rpc.limits import PUBLIC_REQUEST_BYTES
-from spincycle.runtime.config import Config, GatewayTlsConfig, Seconds, Section
+from spincycle.runtime.config import Config, IdentityConfig, PublicTlsConfig, Seconds, Section
 
 
 class LimitsConfig(Section, frozen=True):
@@ -30,7 +30,7 @@ class LimitsConfig(Section, frozen=True):
     """Most query parameters."""
 
     header_timeout: Seconds = 10.0
-    """Seconds to receive the headers of a call."""
+    """Seconds to receive the headers of a call, and before that for the TLS handshake."""
 
     body_timeout: Seconds = 30.0
     """Seconds to receive the body of a call."""
@@ -73,8 +73,11 @@ class GatewayConfig(Config, frozen=True):
     job_runner: str = "127.0.0.1:32321"
     """The job runner behind job_runner_listen, host:port or unix:/path."""
 
-    tls: GatewayTlsConfig = GatewayTlsConfig()
-    """TLS with these services. The gateway itself serves HTTP without TLS."""
+    internal: IdentityConfig = IdentityConfig()
+    """How the gateway and these services identify themselves to each other."""
+
+    tls: PublicTlsConfig = PublicTlsConfig()
+    """TLS of the API on `listen`; the other two addresses are on loopback, without TLS."""
 
     backend_timeout: Seconds = 10.0
     """Deadline of a call to a service, in seconds."""

@@ -39,8 +39,9 @@ class _LimitedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
-        # So that pause_writing is called from the first unread byte on.
-        transport.set_write_buffer_limits(0)
+        # So that pause_writing is called when anything is unread. With 0, a transport with TLS
+        # would pause even if nothing is.
+        transport.set_write_buffer_limits(1)
         self.transport = cast("asyncio.Transport", CoalescingTransport(transport, self.loop))
         if len(self.connections) > self.limits.connections:
             self._reject(503, "too many connections; try again in a moment")

@@ -26,15 +26,18 @@ from spincycle.gateway.routes.requests import RequestRoutes
 from spincycle.gateway.routes.runner_calls import RunnerCallRoutes
 from spincycle.gateway.routes.running import RunningRoutes
 from spincycle.gateway.service_clients import ServiceClients, open_service_clients
+from spincycle.gateway.tls import ApiTls
+from spincycle.identity.service_identity import GATEWAY, JOB_LOG, REQUEST_MANAGER
 from spincycle.metrics.registry import Metrics
 from spincycle.metrics.serving import serve_metrics
+from spincycle.rpc.certificate_expiry import CertificateExpiry
+from spincycle.rpc.dialer import Dialer
 from spincycle.rpc.peer import Peer
-from spincycle.rpc.tls import dialer
 from spincycle.runtime.config import ConfigError
-from spincycle.runtime.http_listener import HttpListener, address_of, bind, split
+from spincycle.runtime.http_listener import HttpListener, Https, address_of, bind, split
 from spincycle.runtime.loop_monitor import LoopMonitor
 from spincycle.runtime.loopback import check_plaintext, is_loopback
-from spincycle.runtime.process import Shutdown, service_command
+from spincycle.runtime.process import Shutdown, service_command, supervise
 
 
 class Gateway:
@@ -42,7 +45,7 @@ class Gateway:
 
     Raises:
         ConfigError: an address is not host:port, is in use, or is not on loopback although it
-            must be; or a name in `hosts` is not a host name.
+            must be; a name in `hosts` is not a host name; or a file of `tls` is invalid.
     """
 
     def __init__(self, config: GatewayConfig, clients: ServiceClients) -> None:
@@ -56,7 +59,12 @@ class Gateway:
         public = self._public_routes(clients)
         self.router = Router([*public, openapi_route(public)])
         self._applications: list[Application] = []
-        self._api = self._listener(self.router, bind(config.listen))
+        self.tls = ApiTls.open(config.tls)
+        limits = config.limits
+        https = None
+        if self.tls is not None:
+            https = Https(self.tls.context, limits.header_timeout, limits.answer_timeout)
+        self._api = self._listener(self.router, bind(config.listen), https)
         self._legacy: HttpListener | None = None
         if config.legacy_runner_listen:
             calls = RunnerCallRoutes(
@@ -95,7 +103,9 @@ class Gateway:
         calls = sum((each.calls for each in self._applications), Counter[tuple[str, str]]())
         return {key: float(count) for key, count in calls.items()}
 
-    def _listener(self, router: Router, bound: socket.socket) -> HttpListener:
+    def _listener(
+        self, router: Router, bound: socket.socket, https: Https | None = None
+    ) -> HttpListener:
         config = self._config
         api = Application(
             router,
@@ -106,7 +116,7 @@ class Gateway:
             self._cross_origin,
         )
         self._applications.append(api)
-        return HttpListener(api, bound, limited_protocol(config.limits), config.grace)
+        return HttpListener(api, bound, limited_protocol(config.limits), config.grace, https)
 
     @property
     def address(self) -> str:
@@ -146,12 +156,14 @@ def _check_addresses(config: GatewayConfig) -> None:
             another address is not on loopback.
     """
     split(config.listen, "listen")
-    check_plaintext(
-        config.listen,
-        "listen",
-        allowed=config.tls.allow_plaintext,
-        encrypt="listen on 127.0.0.1 behind a proxy that serves TLS",
-    )
+    if config.tls.certificate is None:
+        check_plaintext(
+            config.listen,
+            "listen",
+            allowed=config.tls.allow_plaintext,
+            encrypt="set tls.certificate and tls.key, or listen on 127.0.0.1 behind a proxy that "
+            "serves TLS",
+        )
     for setting in ("legacy_runner_listen", "job_runner_listen"):
         listen: str = getattr(config, setting)
         if listen and not is_loopback(listen):
@@ -175,12 +187,14 @@ def _runner_listener(
 
 async def serve(config: GatewayConfig, shutdown: Shutdown) -> None:
     """Serve until `shutdown`."""
+    dialer = Dialer(config.internal, GATEWAY)
+    expiry = CertificateExpiry(config.internal, config.tls)
     clients = open_service_clients(
         config.request_manager,
         config.job_log,
         config.job_runner,
         config.backend_timeout,
-        dialer(config.tls),
+        dialer,
     )
     try:
         gateway = Gateway(config, clients)
@@ -190,6 +204,7 @@ async def serve(config: GatewayConfig, shutdown: Shutdown) -> None:
             legacy_runner_address=gateway.legacy_runner_address,
             job_runner_address=gateway.runner_address,
         )
+        gateway.metrics.certificate_expiry(expiry.seconds, expiry.refresh)
         monitor = LoopMonitor()
         gateway.metrics.event_loop_lag(monitor.lags)
         async with (
@@ -198,20 +213,32 @@ async def serve(config: GatewayConfig, shutdown: Shutdown) -> None:
             asyncio.TaskGroup() as tasks,
         ):
             tasks.create_task(gateway.serve())
-            checks = [
-                tasks.create_task(peer.check(dialer(config.tls)))
+            background = [
+                tasks.create_task(peer.check())
                 for peer in (
                     Peer(
                         "request_manager",
                         config.request_manager,
                         "spincycle.internal.v1.RunnerCoordinationService",
+                        dialer.to(REQUEST_MANAGER),
                     ),
-                    Peer("job_log", config.job_log, "spincycle.internal.v1.JournalService"),
+                    Peer(
+                        "job_log",
+                        config.job_log,
+                        "spincycle.internal.v1.JournalService",
+                        dialer.to(JOB_LOG),
+                    ),
                 )
             ]
+            duties = {"certificates": dialer.watch, "expiry of certificates": expiry.watch}
+            if gateway.tls is not None:
+                duties["certificate of the API"] = gateway.tls.watch
+            background += [
+                tasks.create_task(supervise(name, duty)) for name, duty in duties.items()
+            ]
             await shutdown.wait()
-            for check in checks:
-                check.cancel()
+            for task in background:
+                task.cancel()
             gateway.end()
     finally:
         await clients.close()

@@ -11,12 +11,13 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from spincycle import errors
+from spincycle.identity.service_identity import JOB_LOG, JOB_RUNNER, REQUEST_MANAGER
 from spincycle.internal.v1.job_runner_service_pb2_grpc import JobRunnerServiceStub
 from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
 from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
     RunnerCoordinationServiceStub,
 )
-from spincycle.rpc.channel import Dial, open_channel
+from spincycle.rpc.dialer import UNIDENTIFIED, Dialer
 from spincycle.rpc.status import from_rpc_error
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
@@ -141,23 +142,24 @@ def open_service_clients(
     job_log: str,
     job_runner: str,
     timeout: float,
-    dial: Dial = open_channel,
+    dialer: Dialer = UNIDENTIFIED,
 ) -> ServiceClients:
     """Open a channel to each address, without waiting for a connection."""
 
     def connect(
-        name: str, address: str, stub: Callable[[grpc.aio.Channel], Stub]
+        service: str, address: str, stub: Callable[[grpc.aio.Channel], Stub]
     ) -> ServiceClient[Stub]:
-        channel = dial(address)
+        channel = dialer.to(service)(address)
+        name = service.replace("-", " ")
         return ServiceClient(name, address, channel, stub(channel), timeout)
 
-    manager = connect("request manager", request_manager, RequestManagerServiceStub)
-    log = connect("job log", job_log, JobLogServiceStub)
+    manager = connect(REQUEST_MANAGER, request_manager, RequestManagerServiceStub)
+    log = connect(JOB_LOG, job_log, JobLogServiceStub)
     return ServiceClients(
         request_manager=manager,
         specs=manager.with_stub(SpecServiceStub),
         coordination=manager.with_stub(RunnerCoordinationServiceStub),
         job_log=log,
         journal=log.with_stub(JournalServiceStub),
-        job_runner=connect("job runner", job_runner, JobRunnerServiceStub),
+        job_runner=connect(JOB_RUNNER, job_runner, JobRunnerServiceStub),
     )

@@ -234,9 +234,13 @@ def _stop_ignoring_signals() -> None:
 
 def main(descriptor: int, runner: int) -> None:
     """Serve the runner with process id `runner` on a socket."""
-    watch = os.pidfd_open(runner)
+    try:
+        watch = os.pidfd_open(runner)
+    except ProcessLookupError:
+        # It has ended already.
+        return
     if os.getppid() != runner:
-        # It has ended already, and its pid may belong to another process.
+        # It has ended already, and its pid belongs to another process.
         return
     sock = socket.socket(fileno=descriptor)
     sock.set_inheritable(False)

@@ -1,4 +1,4 @@
-"""One runner's stream of entries: reads ahead within a window and acknowledges in order."""
+"""One caller's stream of entries: reads ahead within a window and acknowledges in order."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from functools import partial
 
 from spincycle.errors import InvalidInput, ShuttingDown, StaleEpoch
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
+from spincycle.job_log.entitlement import Entitlement
 from spincycle.job_log.journal import Batch, Journal
 from spincycle.job_log.model import RefusedEntry
 from spincycle.job_log.window import ByteWindow
 from spincycle.rpc.status import to_message
 from spincycle.runtime.off_loop import off_loop
+from spincycle.wire.append_grants import decode_grant
 from spincycle.wire.journal import decode_entry
 
 STREAM_WINDOW = 4 * 1024 * 1024
@@ -31,12 +33,17 @@ MANY_REFUSED = 1000
 class AppendStream:
     """Reads batches and acknowledges each after its commit.
 
-    `shared` limits the uncommitted bytes of all streams together.
+    Args:
+        shared: limits the uncommitted bytes of all streams together.
+        entitlement: what the caller may append; None for everything.
     """
 
-    def __init__(self, journal: Journal, shared: ByteWindow) -> None:
+    def __init__(
+        self, journal: Journal, shared: ByteWindow, entitlement: Entitlement | None
+    ) -> None:
         self._journal = journal
         self._shared = shared
+        self._entitlement = entitlement
         self._own = ByteWindow(STREAM_WINDOW)
         self._unacknowledged: deque[tuple[int, asyncio.Future[list[RefusedEntry]]]] = deque()
         self._changed = asyncio.Event()
@@ -50,6 +57,8 @@ class AppendStream:
 
         Raises:
             InvalidInput: the batches are not numbered 1, 2, 3, ….
+            NotYours: the caller may not append an entry; nothing of its batch is stored, and all
+                batches before are acknowledged.
             ShuttingDown: `end` was called; all batches read before are acknowledged.
         """
         self._reader = asyncio.create_task(self._read(requests))
@@ -106,7 +115,12 @@ class AppendStream:
             stored.add_done_callback(partial(self._on_stored, size))
 
     def _prepare(self, request: journal_pb2.AppendRequest) -> Batch:
-        return self._journal.prepare(decode_entry(entry) for entry in request.entries)
+        if self._entitlement is None:
+            return self._journal.prepare(decode_entry(entry) for entry in request.entries)
+        self._entitlement.show(map(decode_grant, request.grants))
+        entries = [decode_entry(entry) for entry in request.entries]
+        self._entitlement.check((entry.request_id, entry.epoch) for entry in entries)
+        return self._journal.prepare(entries)
 
     def _on_stored(self, size: int, _: asyncio.Future[list[RefusedEntry]]) -> None:
         self._own.release(size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from msgspec import Meta
@@ -18,13 +19,21 @@ class JobLogConfig(Config, frozen=True):
     """Address of the public listener, for users and programs, host:port."""
 
     internal: InternalConfig = InternalConfig(listen="127.0.0.1:32322")
-    """The listener for request managers, job runners and gateways."""
+    """The listener for request managers, job runners and gateways, and their identities."""
+
+    append_grant_keys: Path | None = None
+    """File of the keys that request managers and job logs share: with them a job log verifies that
+    a request is assigned to the runner that appends entries of it. Read again when it changes.
+    Required if callers of the internal listener are identified."""
+
+    legacy_runner_calls: bool = False
+    """Whether gateways may append entries for the original's job runners."""
 
     health: HealthConfig = HealthConfig()
     """The listener for health probes."""
 
     tls: TlsConfig = TlsConfig()
-    """TLS with callers and with the other services."""
+    """TLS of the public listener."""
 
     database: DatabaseConfig = DatabaseConfig()
     """The database that holds the schema job_log."""

@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
-from spincycle.errors import InvalidInput
+from spincycle.errors import InvalidInput, NotYours
+from spincycle.identity.append_grants import GrantKeys
+from spincycle.identity.service_identity import GATEWAY, REQUEST_MANAGER
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceServicer
 from spincycle.job_log.append_stream import AppendStream
+from spincycle.job_log.entitlement import Entitlement
 from spincycle.job_log.entry_ids import check_id
 from spincycle.job_log.journal import Journal
 from spincycle.job_log.live_output import OutputHub
 from spincycle.job_log.window import ByteWindow
+from spincycle.rpc.identification import caller
+from spincycle.wire.append_grants import decode_grant
 
 ALL_STREAMS_WINDOW = 64 * 1024 * 1024
 """Bytes of entries that may wait for their commit, in all streams together."""
+
+ENTITLED = frozenset({REQUEST_MANAGER, GATEWAY})
+"""Services that append entries of any request: gateways do so for the original's job runners, where
+that is enabled."""
 
 _INT64_MAX = 2**63 - 1
 
 
 class JournalService(JournalServiceServicer):
-    """Implements JournalService of the contract."""
+    """Implements JournalService of the contract.
 
-    def __init__(self, journal: Journal, output: OutputHub) -> None:
+    Args:
+        keys: returns the current grant keys; None if callers are not identified.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        output: OutputHub,
+        keys: Callable[[], GrantKeys] | None = None,
+    ) -> None:
         self._journal = journal
         self._output = output
+        self._keys = keys
         self._window = ByteWindow(ALL_STREAMS_WINDOW)
         self._streams: set[AppendStream] = set()
         self._ending = False
@@ -34,7 +53,7 @@ class JournalService(JournalServiceServicer):
     async def Append(
         self, request_iterator: AsyncIterator[journal_pb2.AppendRequest], context: Any
     ) -> AsyncIterator[journal_pb2.AppendResponse]:
-        stream = AppendStream(self._journal, self._window)
+        stream = AppendStream(self._journal, self._window, self._entitlement())
         self._streams.add(stream)
         if self._ending:
             stream.end()
@@ -67,12 +86,43 @@ class JournalService(JournalServiceServicer):
     async def OfferOutput(
         self, request_iterator: AsyncIterator[journal_pb2.OfferOutputRequest], context: Any
     ) -> AsyncIterator[journal_pb2.OfferOutputResponse]:
+        entitlement = self._entitlement()
+        if entitlement is not None:
+            request_iterator = _entitled(request_iterator, entitlement)
         async with aclosing(self._output.receive(request_iterator)) as responses:
             async for response in responses:
                 yield response
+
+    def _entitlement(self) -> Entitlement | None:
+        """Return for which requests the current caller may write; None for all.
+
+        Raises:
+            NotYours: it needs grants, and this job log has no keys.
+        """
+        identity = caller()
+        if identity is None or identity.service in ENTITLED:
+            return None
+        if self._keys is None:
+            raise NotYours(str(identity), "any request", "this job log has no grant keys")
+        return Entitlement(str(identity), self._keys)
 
     def end(self) -> None:
         """End the Append streams after acknowledging every batch that was read."""
         self._ending = True
         for stream in self._streams:
             stream.end()
+
+
+async def _entitled(
+    requests: AsyncIterator[journal_pb2.OfferOutputRequest], entitlement: Entitlement
+) -> AsyncIterator[journal_pb2.OfferOutputRequest]:
+    """Yield the messages of a runner.
+
+    Raises:
+        NotYours: it may not pass on a piece of a message, which is not yielded.
+    """
+    async for request in requests:
+        entitlement.check_output(
+            map(decode_grant, request.grants), (piece.request_id for piece in request.pieces)
+        )
+        yield request

@@ -118,6 +118,7 @@ class OutputHub:
 
         Raises:
             ShuttingDown: `end` was called.
+            SpinCycleError: a message was refused.
         """
         offer = _Offer()
         self._offers.add(offer)
@@ -141,6 +142,7 @@ class OutputHub:
             await asyncio.gather(reading, return_exceptions=True)
         if self._ending:
             raise ShuttingDown("the job log")
+        reading.result()
 
     def on_notification(self, payload: str) -> None:
         """Process a notification: "want", "still" or "piece", the sender's name, and content."""

@@ -10,6 +10,9 @@ from spincycle.database.database import Database
 from spincycle.database.migrations import prepare_schema
 from spincycle.database.notifications import listen
 from spincycle.database.queries import load_queries
+from spincycle.identity.caller_table import CallerTable
+from spincycle.identity.grant_key_file import open_grant_keys
+from spincycle.identity.service_identity import JOB_LOG
 from spincycle.internal.v1.journal_service_pb2_grpc import add_JournalServiceServicer_to_server
 from spincycle.job_log.config import JobLogConfig
 from spincycle.job_log.followers import Followers
@@ -22,9 +25,10 @@ from spincycle.job_log.store import JournalStore
 from spincycle.job_log.tail import Tail
 from spincycle.metrics.registry import Metrics
 from spincycle.metrics.serving import serve_metrics
+from spincycle.rpc.certificate_expiry import CertificateExpiry
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.limits import INTERNAL, PUBLIC
-from spincycle.rpc.server import RpcServer, RpcService
+from spincycle.rpc.server import RpcServer, RpcService, identifies_callers
 from spincycle.runtime.loop_monitor import LoopMonitor
 from spincycle.runtime.process import Shutdown, run_until_shutdown, service_command
 from spincycle.v1.job_log_service_pb2_grpc import add_JobLogServiceServicer_to_server
@@ -38,6 +42,8 @@ OUTPUT_CHANNEL = "spincycle_job_log_output"
 
 async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     """Serve until shutdown is requested."""
+    grants = open_grant_keys(config.append_grant_keys, required=identifies_callers(config.internal))
+    expiry = CertificateExpiry(config.internal, config.tls)
     queries = load_queries(PACKAGE)
     database = await Database.open(config.database, queries, "job-log", schema_ready=False)
     journal = Journal(JournalStore(database), Intake(config.text_limit, config.data_limit))
@@ -54,8 +60,13 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
         lambda payload: database.execute("notify", channel=OUTPUT_CHANNEL, payload=payload)
     )
     tail = Tail(journal, followers, output)
-    writes = JournalService(journal, output)
-    server = RpcServer(tls=config.tls)
+    writes = JournalService(journal, output, (lambda: grants.keys) if grants else None)
+    server = RpcServer(
+        tls=config.tls,
+        internal=config.internal,
+        callers=CallerTable(legacy_runner_calls=config.legacy_runner_calls),
+        service=JOB_LOG,
+    )
     reads = RpcService(
         "spincycle.v1.JobLogService",
         partial(add_JobLogServiceServicer_to_server, JobLogService(journal, tail)),
@@ -74,7 +85,9 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     metrics = Metrics()
     metrics.batches(journal.coalescers)
     metrics.calls(server.calls)
+    metrics.refusals(server.refusals)
     metrics.bytes_in_flight(server.bytes_in_flight)
+    metrics.certificate_expiry(expiry.seconds, expiry.refresh)
     monitor = LoopMonitor()
     metrics.event_loop_lag(monitor.lags)
     try:
@@ -83,6 +96,8 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
                 shutdown,
                 prepare_schema(database, config.database, SCHEMA, PACKAGE),
                 database.keep_reachable(),
+                *([grants.watch()] if grants else []),
+                expiry.watch(),
                 listen(config.database, OUTPUT_CHANNEL, output.on_notification, lambda: None),
                 server.health.monitor(
                     Vitals(

@@ -25,7 +25,7 @@ from spincycle.chain.commands import (
     failed_report,
 )
 from spincycle.chain.job_data import InvalidJobData, copy_data
-from spincycle.errors import StaleEpoch
+from spincycle.errors import NotYours, SpinCycleError, StaleEpoch
 from spincycle.job import Attempt
 from spincycle.job_runner.backlog import Backlog, call_in_turns
 from spincycle.job_runner.chain_view import ChainView, PendingView
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from spincycle.chain.chain_state import ChainState
     from spincycle.chain.commands import Command, TryEnd
     from spincycle.chain.waiting import WaitingJob, WaitSelection
-    from spincycle.errors import SpinCycleError
+    from spincycle.identity.append_grants import AppendGrant
     from spincycle.job import Job, Progress
     from spincycle.job.try_output import TryOutput
     from spincycle.job_runner.backlog import Event
@@ -68,8 +68,8 @@ class ChainExecutor:
     __slots__ = (
         "_backlog", "_clock", "_closed", "_counts", "_deps", "_final_report", "_gate", "_halted",
         "_handing_over", "_handling", "_jobs", "_objects", "_on_removed", "_queued", "_removed",
-        "_saving", "_started_at", "_state", "_timers", "_tries", "epoch", "has_ended",
-        "request_id",
+        "_saving", "_started_at", "_state", "_timers", "_tries", "append_grant", "epoch",
+        "has_ended", "request_id",
     )  # fmt: skip
 
     def __init__(
@@ -79,9 +79,11 @@ class ChainExecutor:
         state: ChainState,
         dependencies: ChainDependencies,
         on_removed: Callable[[ChainExecutor], None],
+        append_grant: AppendGrant | None = None,
     ) -> None:
         self.request_id = chain.request_id
         self.epoch = epoch
+        self.append_grant = append_grant
         self._jobs = chain.jobs
         self._state = state
         self._deps = dependencies
@@ -96,9 +98,7 @@ class ChainExecutor:
         self._saving: asyncio.Task[None] | None = None
         self._handling = False
         self._halted = self._handing_over = False
-        self._closed = False
-        self._removed = False
-        self.has_ended = False
+        self._closed = self._removed = self.has_ended = False
         self._gate = CommitGate()
         self._final_report: FinishReport | None = None
         self._counts = state.counts
@@ -213,7 +213,7 @@ class ChainExecutor:
         """Handle that the job log rejected an entry for good."""
         if self._closed:
             return
-        if isinstance(error, StaleEpoch):
+        if error.reason in (StaleEpoch.reason, NotYours.reason):
             self._lose_ownership(error)
         else:
             self._log().error("journal entry refused", error=str(error))
@@ -347,8 +347,8 @@ class ChainExecutor:
 
         self._backlog.events.append(event)
 
-    def _lose_ownership(self, error: StaleEpoch) -> None:
-        self._log().warning("chain fenced: another runner owns it", current=error.current)
+    def _lose_ownership(self, error: SpinCycleError) -> None:
+        self._log().warning("chain abandoned", reason=error.reason, error=str(error))
         self._close(None)
 
     def _fail(self, reason: str) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
-from spincycle.runtime.config import Config, HealthConfig, InternalConfig, Seconds, TlsConfig
+from spincycle.runtime.config import Config, HealthConfig, InternalConfig, Seconds
 
 
 class JobRunnerConfig(Config, frozen=True):
@@ -15,13 +15,14 @@ class JobRunnerConfig(Config, frozen=True):
     prefix: ClassVar[str] = "SPINCYCLE_JR_"
 
     internal: InternalConfig = InternalConfig(listen="127.0.0.1:32321")
-    """The listener for request managers. A job runner has no public listener."""
+    """The listener for request managers, and the identities of the services. A job runner has no
+    public listener."""
+
+    legacy_runner_calls: bool = False
+    """Whether gateways may run and stop chains for the original's request managers."""
 
     health: HealthConfig = HealthConfig()
     """The listener for probes."""
-
-    tls: TlsConfig = TlsConfig()
-    """TLS for this service's listener and for its calls to the other services."""
 
     advertise: str = ""
     """Address at which request managers reach this runner; empty: the internal listener's."""

@@ -17,6 +17,7 @@ import structlog
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.job_runner.database_clock import DatabaseClock
 from spincycle.job_runner.lease import Lease
+from spincycle.rpc.identified_channel import BlockingChannel
 from spincycle.rpc.status import from_rpc_error
 from spincycle.runtime.backoff import Backoff
 
@@ -63,7 +64,7 @@ class HeartbeatCall(Protocol):
     ) -> coordination_pb2.HeartbeatResponse: ...
 
 
-def heartbeat_call(channel: grpc.Channel) -> HeartbeatCall:
+def heartbeat_call(channel: BlockingChannel) -> HeartbeatCall:
     """Return the call over a channel; the generated stubs are typed for the event loop only."""
     call: HeartbeatCall = channel.unary_unary(
         HEARTBEAT,

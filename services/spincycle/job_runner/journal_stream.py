@@ -10,14 +10,18 @@ from dataclasses import dataclass, field
 import grpc
 import structlog
 
-from spincycle.errors import EntryConflict, InvalidEntry, SpinCycleError, StaleEpoch
+from spincycle.batching.lru import Lru
+from spincycle.errors import EntryConflict, InvalidEntry, NotYours, SpinCycleError, StaleEpoch
+from spincycle.identity.append_grants import AppendGrant
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
 from spincycle.job_runner.ports import CommitListener
 from spincycle.model.journal_entry import JournalEntry
 from spincycle.rpc.channel import Dial, open_channel
+from spincycle.rpc.status import from_rpc_error
 from spincycle.runtime.backoff import Backoff
 from spincycle.v1 import job_log_pb2
+from spincycle.wire.append_grants import encode_grant
 from spincycle.wire.journal import encode_entry
 
 MAX_BATCH = 500
@@ -38,6 +42,9 @@ entries of all chains share one batch. A batch as large as the last one is sent 
 FIRST_RETRY = 0.1
 LAST_RETRY = 2.0
 """Seconds before a broken stream is reopened: doubled from the first to the last."""
+
+SHOWN_GRANTS = 4096
+"""Grants of which the runner assumes that the job log still has them, on one stream."""
 
 Identity = tuple[str, str, int]
 
@@ -63,10 +70,33 @@ class _PendingEntry:
 
 @dataclass(slots=True)
 class _Stream:
-    """State of one connection: number of batches sent, and the unacknowledged ones by number."""
+    """State of one connection.
+
+    Attributes:
+        batches: number of batches sent.
+        sent: the unacknowledged batches by number.
+        acknowledged: whether a batch was acknowledged.
+        shown: the grants that were sent, by request id and epoch.
+    """
 
     batches: int = 0
     sent: dict[int, list[_PendingEntry]] = field(default_factory=dict)
+    acknowledged: bool = False
+    shown: Lru[tuple[str, int], AppendGrant] = field(default_factory=lambda: Lru(SHOWN_GRANTS))
+
+    def unshown_grants(self, batch: list[_PendingEntry]) -> list[AppendGrant]:
+        """Return the grants that the job log needs for a batch and does not have; call it once."""
+        grants = []
+        for pending in batch:
+            grant = pending.listener.append_grant
+            if grant is None:
+                continue
+            key = pending.entry.request_id, pending.entry.epoch
+            # The job log looks up the same keys in the same order, and so forgets none of them.
+            if self.shown.get(key) is None:
+                self.shown.put(key, grant)
+                grants.append(grant)
+        return grants
 
 
 class JournalStream:
@@ -90,8 +120,9 @@ class JournalStream:
     def append(self, entry: JournalEntry, listener: CommitListener) -> None:
         """Append an entry; `listener` is called when it is committed or refused.
 
-        It is refused with StaleEpoch if another runner owns the request, and with EntryConflict
-        or InvalidEntry if the job log will never store it.
+        It is refused with StaleEpoch if another runner owns the request, with an error of reason
+        NOT_YOURS if the job log refuses the listener's grant, and with EntryConflict or
+        InvalidEntry if the job log will never store it.
         """
         if self._loop is None:
             # get_running_loop costs a system call, and append is called for every job.
@@ -124,17 +155,23 @@ class JournalStream:
         backoff = Backoff(FIRST_RETRY, LAST_RETRY)
         while True:
             call = self._stub.Append(wait_for_ready=True)
+            refusal: SpinCycleError | None = None
             try:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._send(call))
                     group.create_task(self._receive(call))
             except* (grpc.aio.AioRpcError, asyncio.InvalidStateError, ConnectionError) as failures:
-                log.warning("journal stream broke", cause=_cause(failures.exceptions[0]))
+                refusal = await _refusal(call)
+                if refusal is None:
+                    log.warning("journal stream broke", cause=_cause(failures.exceptions[0]))
             finally:
                 call.cancel()
-                if self._stream.batches:
+                if self._stream.acknowledged:
                     backoff.reset()
                 self._requeue()
+            if refusal is not None and self._refuse(refusal):
+                # The entries of the other chains must not wait.
+                continue
             await backoff.wait()
 
     async def close(self) -> None:
@@ -162,7 +199,9 @@ class JournalStream:
             self._stream.sent[number] = batch
             await call.write(
                 journal_pb2.AppendRequest(
-                    batch=number, entries=[pending.entry for pending in batch]
+                    batch=number,
+                    entries=[pending.entry for pending in batch],
+                    grants=map(encode_grant, self._stream.unshown_grants(batch)),
                 )
             )
 
@@ -175,15 +214,14 @@ class JournalStream:
                 (refusal.request_id, refusal.job_id, refusal.try_number): refusal
                 for refusal in response.refused
             }
+            self._stream.acknowledged = True
             was_full = self.full
             for number in [number for number in self._stream.sent if number <= response.batch]:
                 _notify(self._stream.sent[number], refused)
                 # Removed last: if a listener raises, the batch is resent and notified again.
                 self._backlog -= sum(pending.size for pending in self._stream.sent.pop(number))
             self._wakeup.set()
-            if was_full and not self.full:
-                for listener in self._listeners:
-                    listener()
+            self._announce_capacity(was_full=was_full)
         raise ConnectionError("the job log ended the stream")
 
     def _next_batch(self) -> list[_PendingEntry]:
@@ -194,6 +232,32 @@ class JournalStream:
             batch.append(pending)
             size += pending.size
         return batch
+
+    def _refuse(self, error: SpinCycleError) -> bool:
+        """Refuse the pending entries of the request that an error names; return if there were any.
+
+        The other entries are sent on the next stream.
+        """
+        request_id = error.request_id_or_empty
+        refused = [each for each in self._pending if each.entry.request_id == request_id]
+        structlog.get_logger().error(
+            "entries refused by the job log",
+            request_id=request_id,
+            entries=len(refused),
+            error=error.message,
+        )
+        was_full = self.full
+        self._pending = deque(each for each in self._pending if each.entry.request_id != request_id)
+        self._backlog -= sum(pending.size for pending in refused)
+        for listener in dict.fromkeys(pending.listener for pending in refused):
+            listener.refused(error)
+        self._announce_capacity(was_full=was_full)
+        return bool(refused)
+
+    def _announce_capacity(self, *, was_full: bool) -> None:
+        if was_full and not self.full:
+            for listener in self._listeners:
+                listener()
 
     def _requeue(self) -> None:
         sent = [pending for batch in self._stream.sent.values() for pending in batch]
@@ -222,6 +286,22 @@ def _error(refusal: journal_pb2.RefusedEntry, epoch: int) -> SpinCycleError:
     if refusal.error.reason == "ENTRY_CONFLICT":
         return EntryConflict(refusal.request_id, refusal.job_id, try_number)
     return InvalidEntry(refusal.request_id, refusal.job_id, refusal.error.message)
+
+
+async def _refusal(
+    call: grpc.aio.StreamStreamCall[journal_pb2.AppendRequest, journal_pb2.AppendResponse],
+) -> SpinCycleError | None:
+    """Return the error if the job log ended the stream because an entry is not this runner's."""
+    if not call.done() or await call.code() is not grpc.StatusCode.PERMISSION_DENIED:
+        return None
+    status = grpc.aio.AioRpcError(
+        await call.code(),
+        await call.initial_metadata(),
+        await call.trailing_metadata(),
+        await call.details(),
+    )
+    error = from_rpc_error(status, "job log", "")
+    return error if error.reason == NotYours.reason else None
 
 
 def _cause(error: BaseException) -> str:

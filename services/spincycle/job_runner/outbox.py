@@ -35,13 +35,16 @@ LAST_RETRY = 2.0
 
 Report = coordination_pb2.RunnerReport
 
-FINAL_REFUSALS = frozenset(
-    {"STALE_EPOCH", "INVALID_STATE", "REQUEST_NOT_FOUND", "INVALID_INPUT", "INVALID_CHAIN"}
-)
-"""Error reasons after which a saved state is not resent."""
-
-FENCED = frozenset({"STALE_EPOCH"})
+FENCED = frozenset({"STALE_EPOCH", "NOT_YOURS"})
 """Error reasons that mean that another runner owns the chain."""
+
+FINAL_REFUSALS = FENCED | {
+    "INVALID_STATE",
+    "REQUEST_NOT_FOUND",
+    "INVALID_INPUT",
+    "INVALID_CHAIN",
+}
+"""Error reasons after which a saved state is not resent."""
 
 
 class Outbox:

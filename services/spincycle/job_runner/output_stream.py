@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import grpc
 
+from spincycle.internal.v1 import append_grant_pb2
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
 from spincycle.job.try_output import STDERR, STDOUT
 from spincycle.rpc.channel import Dial, open_channel
 from spincycle.runtime.backoff import Backoff
 from spincycle.v1 import job_output_pb2
+from spincycle.wire.append_grants import encode_grant
 
 if TYPE_CHECKING:
+    from spincycle.identity.append_grants import AppendGrant
     from spincycle.job import Job
     from spincycle.job.try_output import TryOutput
 
@@ -33,19 +36,21 @@ class OutputStream:
     """Sends the output of running jobs to the job log while clients tail the request.
 
     `jobs_with_output` returns the running jobs of a request that have printed, with the output of
-    their tries. Output that is printed faster than it is sent is missing from the live stream; the
-    journal has its head and tail.
+    their tries, and `append_grant` the grant of a request. Output that is printed faster than it is
+    sent is missing from the live stream; the journal has its head and tail.
     """
 
     def __init__(
         self,
         address: str,
         jobs_with_output: Callable[[str], Iterator[tuple[Job, TryOutput]]],
+        append_grant: Callable[[str], AppendGrant | None],
         dial: Dial = open_channel,
     ) -> None:
         self._channel = dial(address)
         self._stub = JournalServiceStub(self._channel)
         self._jobs_with_output = jobs_with_output
+        self._append_grant = append_grant
         self._tailed: frozenset[str] = frozenset()
         self._sent: dict[StreamKey, int] = {}
         self._changed = asyncio.Event()
@@ -92,9 +97,19 @@ class OutputStream:
                     piece for request_id in self._tailed for piece in self._unsent(request_id)
                 ]
                 if pieces:
-                    await call.write(journal_pb2.OfferOutputRequest(pieces=pieces))
+                    await call.write(
+                        journal_pb2.OfferOutputRequest(pieces=pieces, grants=self._grants(pieces))
+                    )
                 await asyncio.sleep(INTERVAL)
             self._changed.clear()
+
+    def _grants(
+        self, pieces: Iterable[job_output_pb2.JobOutput]
+    ) -> Iterator[append_grant_pb2.AppendGrant]:
+        for request_id in {piece.request_id for piece in pieces}:
+            grant = self._append_grant(request_id)
+            if grant is not None:
+                yield encode_grant(grant)
 
     def _unsent(self, request_id: str) -> Iterator[job_output_pb2.JobOutput]:
         for job, output in self._jobs_with_output(request_id):

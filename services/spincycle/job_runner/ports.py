@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from spincycle.chain.commands import FinishReport
     from spincycle.errors import SpinCycleError
+    from spincycle.identity.append_grants import AppendGrant
     from spincycle.job import JobTypes
     from spincycle.job_runner.fair_slots import FairSlots
     from spincycle.job_runner.try_environment import TryEnvironment
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
 class CommitListener(Protocol):
     """Receives the acknowledgements of a chain's entries. Calls may be repeated."""
 
+    @property
+    def append_grant(self) -> AppendGrant | None:
+        """Entitles this runner to append the chain's entries; None without identities."""
+        ...
+
     def committed(self, position: int) -> None:
         """All entries of the chain up to `position` are committed."""
         ...
@@ -28,7 +34,8 @@ class CommitListener(Protocol):
     def refused(self, error: SpinCycleError) -> None:
         """An entry was rejected for good.
 
-        `error` is StaleEpoch if another runner owns the request.
+        `error` is StaleEpoch if another runner owns the request; its reason is NOT_YOURS if this
+        runner may not append entries of it.
         """
         ...
 

@@ -11,6 +11,8 @@ from functools import partial
 import structlog
 
 from spincycle.chain.features import SUPPORTED
+from spincycle.identity.caller_table import CallerTable
+from spincycle.identity.service_identity import JOB_LOG, JOB_RUNNER, REQUEST_MANAGER
 from spincycle.internal.v1.job_runner_service_pb2_grpc import add_JobRunnerServiceServicer_to_server
 from spincycle.job import JobTypes
 from spincycle.job.errors import JobsNotLoaded
@@ -40,11 +42,12 @@ from spincycle.job_runner.try_environment import StopPolicy, TryEnvironment
 from spincycle.metrics.registry import Metrics
 from spincycle.metrics.serving import serve_metrics
 from spincycle.rpc.address import WILDCARDS, host_of
+from spincycle.rpc.certificate_expiry import CertificateExpiry
+from spincycle.rpc.dialer import Dialer
 from spincycle.rpc.health import Vitals
 from spincycle.rpc.limits import INTERNAL
 from spincycle.rpc.peer import Peer
 from spincycle.rpc.server import RpcServer, RpcService
-from spincycle.rpc.tls import blocking_dialer, dialer
 from spincycle.runtime.child_processes import exit_with_descendants
 from spincycle.runtime.config import ConfigError
 from spincycle.runtime.log_scrubber import LogScrubber
@@ -62,13 +65,19 @@ SHUTDOWN_TIMEOUT = 5.0
 async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     """Serve until shutdown is requested; then suspend all chains and hand them over."""
     jobs = _load_jobs(config)
-    server = RpcServer(tls=config.tls)
+    dialer = Dialer(config.internal, JOB_RUNNER)
+    expiry = CertificateExpiry(config.internal)
+    server = RpcServer(
+        internal=config.internal,
+        callers=CallerTable(legacy_runner_calls=config.legacy_runner_calls),
+        service=JOB_RUNNER,
+    )
     internal = server.listen(INTERNAL, config.internal.listen)
     server.listen_for_probes(config.health.listen)
-    dial = dialer(config.tls)
+    to_job_log, to_manager = dialer.to(JOB_LOG), dialer.to(REQUEST_MANAGER)
     address = _advertised(config, internal.address)
 
-    journal = JournalStream(config.job_log, dial)
+    journal = JournalStream(config.job_log, to_job_log)
     lease = Lease()
     clock = DatabaseClock()
     # Also checked per job: one resident chain can have any number of jobs to journal.
@@ -79,7 +88,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     lease.on_renewal(job_slots.dispatch)
     lease.on_renewal(threads.dispatch)
     event_log = EventLog(encode_runner_event)
-    outbox = Outbox(config.request_manager, dial)
+    outbox = Outbox(config.request_manager, to_manager)
     log_scrubber = LogScrubber()
     log_scrubber.install()
     dependencies = ChainDependencies(
@@ -105,16 +114,16 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         job_types=tuple(sorted(jobs.types())),
         features=tuple(sorted(SUPPORTED)),
     )
-    output = OutputStream(config.job_log, runner.jobs_with_output, dial)
+    output = OutputStream(config.job_log, runner.jobs_with_output, runner.append_grant, to_job_log)
     registration = RunnerRegistration(
         config.request_manager,
         identity,
         runner,
-        HeldChains(runner.epochs, outbox.unstored_ends),
+        HeldChains(runner.epochs, outbox.unstored_ends, runner.append_grants),
         lambda: journal.oldest_unacknowledged,
         lease,
         clock,
-        dials=Dials(dial, blocking_dialer(config.tls)),
+        dials=Dials(to_manager, dialer.blocking_to(REQUEST_MANAGER)),
         lag=LoopLag(lambda: monitor.lag, config.loop_block_limit),
     )
     service = JobRunnerService(
@@ -127,8 +136,8 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
         )
     )
     peers = [
-        Peer("request_manager", config.request_manager, COORDINATION),
-        Peer("job_log", config.job_log, JOURNAL),
+        Peer("request_manager", config.request_manager, COORDINATION, to_manager),
+        Peer("job_log", config.job_log, JOURNAL, to_job_log),
     ]
     vitals = Vitals(
         ready=[
@@ -145,7 +154,7 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
     )
     try:
         async with (
-            serve_metrics(_metrics(runner, journal, server, monitor), config.metrics),
+            serve_metrics(_metrics(runner, journal, server, monitor, expiry), config.metrics),
             monitor,
             asyncio.TaskGroup() as group,
         ):
@@ -155,7 +164,9 @@ async def serve(config: JobRunnerConfig, shutdown: Shutdown) -> None:
                 "registration": registration.run,
                 "live output": output.run,
                 "health": lambda: server.health.monitor(vitals),
-                **{f"check of {peer.setting}": partial(peer.check, dial) for peer in peers},
+                "certificates": dialer.watch,
+                "expiry of certificates": expiry.watch,
+                **{f"check of {peer.setting}": peer.check for peer in peers},
             }
             if launcher := installed():
                 background_tasks["launcher"] = partial(launcher.run, _log_lost_launcher)
@@ -193,9 +204,14 @@ def _advertised(config: JobRunnerConfig, listening: str) -> str:
 
 
 def _metrics(
-    runner: JobRunner, journal: JournalStream, server: RpcServer, monitor: LoopMonitor
+    runner: JobRunner,
+    journal: JournalStream,
+    server: RpcServer,
+    monitor: LoopMonitor,
+    expiry: CertificateExpiry,
 ) -> Metrics:
     metrics = Metrics()
+    metrics.certificate_expiry(expiry.seconds, expiry.refresh)
     metrics.gauge("spincycle_chains", "Resident chains", lambda: float(runner.chains))
     metrics.gauge("spincycle_running_jobs", "Running jobs", lambda: float(runner.jobs))
     metrics.gauge(
@@ -210,6 +226,7 @@ def _metrics(
     )
     metrics.event_loop_lag(monitor.lags)
     metrics.calls(server.calls)
+    metrics.refusals(server.refusals)
     metrics.bytes_in_flight(server.bytes_in_flight)
     return metrics
 

@@ -32,6 +32,7 @@ from spincycle.rpc.channel import BlockingDial, Dial, open_blocking_channel, ope
 from spincycle.runtime.backoff import Backoff
 from spincycle.runtime.version import VERSION
 from spincycle.runtime.watchdog import Watchdog
+from spincycle.wire.append_grants import encode_grant
 from spincycle.wire.times import get_nanoseconds
 
 
@@ -263,8 +264,14 @@ class RunnerRegistration:
                     heartbeat.missing_chains.chains.add(request_id=request_id, epoch=epoch)
         elif self._list_chains:
             heartbeat.held_chains.SetInParent()
+            grants = self._held.grants()
             for request_id, epoch in self._held.epochs().items():
-                heartbeat.held_chains.chains.add(request_id=request_id, epoch=epoch)
+                grant = grants.get(request_id)
+                heartbeat.held_chains.chains.add(
+                    request_id=request_id,
+                    epoch=epoch,
+                    append_grant=encode_grant(grant) if grant is not None else None,
+                )
         if oldest := self._oldest_unacknowledged():
             heartbeat.oldest_unacknowledged.FromTimedelta(timedelta(seconds=oldest))
         return heartbeat

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from spincycle.chain.waiting import WaitingJob, WaitSelection
+    from spincycle.identity.append_grants import AppendGrant
     from spincycle.job import Job
     from spincycle.job.try_output import TryOutput
     from spincycle.job_runner.chain_view import ChainView
@@ -104,7 +105,13 @@ class JobRunner:
         check_resumed(chain)
         return ChainState.resumed(suspended, epoch, self._deps.draw)
 
-    def run(self, chain: JobChain, epoch: int, prepared: ChainState | None = None) -> None:
+    def run(
+        self,
+        chain: JobChain,
+        epoch: int,
+        prepared: ChainState | None = None,
+        append_grant: AppendGrant | None = None,
+    ) -> None:
         """Start a new chain; `prepared` is the result of `prepare`, if already called.
 
         Idempotent: a chain that this runner has accepted under the same epoch is accepted again
@@ -122,10 +129,14 @@ class JobRunner:
         if self._is_duplicate(chain.request_id, epoch):
             return
         state = prepared or self.prepare(chain, epoch)
-        self._admit(ChainExecutor(chain, epoch, state, self._deps, self._on_removed))
+        self._admit(ChainExecutor(chain, epoch, state, self._deps, self._on_removed, append_grant))
 
     def resume(
-        self, suspended: SuspendedJobChain, epoch: int, prepared: ChainState | None = None
+        self,
+        suspended: SuspendedJobChain,
+        epoch: int,
+        prepared: ChainState | None = None,
+        append_grant: AppendGrant | None = None,
     ) -> None:
         """Resume a suspended chain, under the same rules as `run`.
 
@@ -137,7 +148,7 @@ class JobRunner:
             return
         state = prepared or self.prepare_resumed(suspended, epoch)
         chain = suspended.job_chain
-        self._admit(ChainExecutor(chain, epoch, state, self._deps, self._on_removed))
+        self._admit(ChainExecutor(chain, epoch, state, self._deps, self._on_removed, append_grant))
 
     def stop(self, request_id: str, reason: str) -> bool:
         """Stop a chain for good and report `reason`; return False if it is not resident."""
@@ -187,6 +198,12 @@ class JobRunner:
         """Return the epochs of all resident chains by request id."""
         return {request_id: resident.epoch for request_id, resident in self._chains.items()}
 
+    def append_grants(self) -> dict[str, AppendGrant]:
+        """Return the grants that came with resident chains, by request id."""
+        residents = self._chains.items()
+        grants = {id_: (one.successor or one.current).append_grant for id_, one in residents}
+        return {request_id: grant for request_id, grant in grants.items() if grant is not None}
+
     def request_ids(self) -> list[str]:
         """Return the request ids of all resident chains."""
         return list(self._chains)
@@ -235,6 +252,11 @@ class JobRunner:
         """Return the running jobs of a chain that have printed, with the output of their tries."""
         resident = self._chains.get(request_id)
         return resident.current.jobs_with_output() if resident else iter(())
+
+    def append_grant(self, request_id: str) -> AppendGrant | None:
+        """Return the grant of a chain; None if it has none or is not resident."""
+        resident = self._chains.get(request_id)
+        return resident.current.append_grant if resident else None
 
     def _is_duplicate(self, request_id: str, epoch: int) -> bool:
         """Return whether the chain was already accepted under this epoch."""

@@ -12,6 +12,7 @@ import grpc
 from spincycle.chain.chain_state import ChainState
 from spincycle.chain.waiting import WaitingJob, WaitSelection
 from spincycle.errors import RequestNotFound, SpinCycleError, WrongRunner
+from spincycle.identity.append_grants import AppendGrant
 from spincycle.internal.v1 import job_event_pb2, job_runner_service_pb2_grpc
 from spincycle.internal.v1 import job_runner_service_pb2 as rpc
 from spincycle.job_runner.chain_view import ChainView
@@ -27,6 +28,7 @@ from spincycle.runtime.off_loop import off_loop
 from spincycle.text.shortening import shortened
 from spincycle.v1 import suspended_job_chain_pb2
 from spincycle.v1.request_pb2 import JobCounts
+from spincycle.wire.append_grants import decode_grant
 from spincycle.wire.chain import decode_chain, decode_suspended_chain
 from spincycle.wire.chain_parts import ChainParts, SuspendedParts
 from spincycle.wire.status import encode_event, encode_status, encode_wait
@@ -85,7 +87,7 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         for assignment in request.assignments:
             try:
                 chain, state = await off_loop(is_large, partial(self._read, assignment))
-                self._runner.run(chain, assignment.epoch, state)
+                self._runner.run(chain, assignment.epoch, state, _grant_of(assignment))
             except SpinCycleError as refused:
                 response.refusals.add(
                     request_id=assignment.job_chain.request_id, error=to_message(refused)
@@ -98,10 +100,14 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         self._check_addressee(request.runner_id)
         response = rpc.ResumeChainsResponse(runner_address=self._address)
         is_large = request.ByteSize() >= THREAD_MIN_BYTES
+        grants = {(grant.request_id, grant.epoch): grant for grant in request.append_grants}
         for message in request.suspended_job_chains:
             try:
                 suspended, state = await off_loop(is_large, partial(self._read_suspended, message))
-                self._runner.resume(suspended, message.epoch, state)
+                grant = grants.get((message.request_id, message.epoch))
+                self._runner.resume(
+                    suspended, message.epoch, state, decode_grant(grant) if grant else None
+                )
             except SpinCycleError as refused:
                 response.refusals.add(request_id=message.request_id, error=to_message(refused))
         return response
@@ -111,9 +117,11 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
     ) -> rpc.UploadChainResponse:
         new, suspended = ChainParts(), SuspendedParts()
         addressee, epoch = "", 0
+        append_grant: AppendGrant | None = None
         ran_before = False
         async for request in request_iterator:
             epoch = request.epoch or epoch
+            append_grant = _grant_of(request) or append_grant
             addressee = request.runner_id or addressee
             if addressee != self._runner_id():
                 # Read on: a client that is still sending may not receive the error.
@@ -127,10 +135,10 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
         if ran_before:
             whole = suspended.suspended
             resumed = await asyncio.to_thread(self._runner.prepare_resumed, whole, epoch)
-            self._runner.resume(whole, epoch, resumed)
+            self._runner.resume(whole, epoch, resumed, append_grant)
         else:
             state = await asyncio.to_thread(self._runner.prepare, new.chain, epoch)
-            self._runner.run(new.chain, epoch, state)
+            self._runner.run(new.chain, epoch, state, append_grant)
         return rpc.UploadChainResponse(runner_address=self._address)
 
     async def StopChains(
@@ -279,6 +287,10 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
     def _check_addressee(self, runner_id: str) -> None:
         if runner_id != self._runner_id():
             raise WrongRunner(runner_id or "(none named)", self._runner_id())
+
+
+def _grant_of(message: rpc.Assignment | rpc.UploadChainRequest) -> AppendGrant | None:
+    return decode_grant(message.append_grant) if message.HasField("append_grant") else None
 
 
 async def _matching(waits: Iterator[WaitingJob], which: WaitSelection) -> list[WaitingJob]:

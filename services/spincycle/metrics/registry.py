@@ -114,6 +114,15 @@ class Metrics:
             labels=("method", "code"),
         )
 
+    def refusals(self, counts: Mapping[tuple[str, str], int]) -> None:
+        """Register a counter of the calls of services that were refused, by method and reason."""
+        self.counter(
+            "spincycle_refused_calls",
+            "Calls of services that were refused for want of an identity or of a right",
+            lambda: {key: float(count) for key, count in counts.items()},
+            labels=("method", "reason"),
+        )
+
     def bytes_in_flight(self, read: Callable[[], Mapping[str, int]]) -> None:
         """Register a gauge of the bytes that the messages of calls in flight hold, by listener."""
         self.gauge(
@@ -122,6 +131,18 @@ class Metrics:
             lambda: {(listener,): float(held) for listener, held in read().items()},
             labels=("listener",),
         )
+
+    def certificate_expiry(
+        self, read: Callable[[], Mapping[str, float]], refresh: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Register a gauge of the seconds until each certificate of the process expires."""
+        self.gauge(
+            "spincycle_certificate_expiry_seconds",
+            "Seconds until the certificate expires; negative once it has",
+            lambda: {(certificate,): seconds for certificate, seconds in read().items()},
+            labels=("certificate",),
+        )
+        self.refresh_with(refresh)
 
     def histogram(
         self,

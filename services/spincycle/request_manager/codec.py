@@ -134,8 +134,8 @@ def decode_finish(message: request_report_pb2.FinishRequest) -> Finished:
     )
 
 
-def decode_report(message: coordination_pb2.RunnerReport) -> Report:
-    """News of one request.
+def decode_report(message: coordination_pb2.RunnerReport, runner_id: str) -> Report:
+    """Return the report of a runner on one request.
 
     Raises:
         InvalidInput: it holds none, or an impossible one.
@@ -143,7 +143,8 @@ def decode_report(message: coordination_pb2.RunnerReport) -> Report:
     match message.WhichOneof("report"):
         case "finish":
             running_time = _running_time(message.running_time)
-            return replace(decode_finish(message.finish), running_time=running_time)
+            finished = decode_finish(message.finish)
+            return replace(finished, running_time=running_time, runner_id=runner_id)
         case "progress":
             progress = message.progress
             return Progressed(
@@ -151,6 +152,7 @@ def decode_report(message: coordination_pb2.RunnerReport) -> Report:
                 _epoch(progress.epoch),
                 _count(progress.finished_jobs, "finished_jobs"),
                 _count(progress.counts.rolled_back, "counts.rolled_back"),
+                runner_id,
             )
         case "suspended":
             suspended = message.suspended
@@ -163,6 +165,7 @@ def decode_report(message: coordination_pb2.RunnerReport) -> Report:
                 "",
                 suspended.SerializeToString(),
                 _storable(remaining.types(suspended.sequence_tries)),
+                runner_id=runner_id,
             )
     raise InvalidInput("a report must hold progress, an end or a saved state", "report")
 
@@ -177,9 +180,9 @@ def _running_time(duration: Duration) -> float:
 
 
 async def join_suspended(
-    parts: AsyncIterator[suspended_job_chain_pb2.SuspendedJobChain],
+    parts: AsyncIterator[suspended_job_chain_pb2.SuspendedJobChain], runner_id: str
 ) -> Suspended:
-    """The saved state of a request that comes in parts, which are joined as they are.
+    """Return the saved state that a runner sends in parts, which are joined as they are.
 
     Raises:
         InvalidInput: it holds an impossible number.
@@ -197,7 +200,9 @@ async def join_suspended(
         remaining.add(part.job_chain.jobs)
         sequence_tries.update(part.sequence_tries)
     job_types = _storable(remaining.types(sequence_tries))
-    return Suspended(request_id, epoch, finished_jobs, "", bytes(joined), job_types)
+    return Suspended(
+        request_id, epoch, finished_jobs, "", bytes(joined), job_types, runner_id=runner_id
+    )
 
 
 def report_request_id(message: coordination_pb2.RunnerReport) -> str:
@@ -227,9 +232,18 @@ def _count(jobs: int, field: str) -> int:
     return jobs
 
 
+def decode_chains(chains: coordination_pb2.ChainList) -> dict[str, int]:
+    """Return the epochs of chains by request id.
+
+    Raises:
+        InvalidInput: it holds an impossible number.
+    """
+    return {chain.request_id: _epoch(chain.epoch) for chain in chains.chains}
+
+
 def _epoch(epoch: int) -> int:
     if epoch > _MOST_BIGINT:
-        raise InvalidInput(f"{epoch} is no epoch", "epoch")
+        raise InvalidInput(f"epoch {epoch} is out of range", "epoch")
     return epoch
 
 

@@ -26,13 +26,33 @@ class RequestManagerConfig(Config, frozen=True):
     """Address of the public listener, for users and programs, host:port."""
 
     internal: InternalConfig = InternalConfig(listen="127.0.0.1:32320")
-    """The listener for job runners and gateways."""
+    """The listener for job runners and gateways, and the identities of the services."""
+
+    append_grant_keys: Path | None = None
+    """File of the keys that request managers and job logs share: with them a request manager grants
+    the runner of a request to append entries of it. Read again when it changes. Required if callers
+    of the internal listener are identified."""
+
+    runner_networks: tuple[str, ...] = (
+        "127.0.0.0/8",
+        "::1/128",
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",
+        "fc00::/7",
+    )
+    """Addresses at which runners may be reached: networks such as 10.0.0.0/8, and host names, exact
+    or as *.suffix. Runners that advertise other addresses are refused."""
+
+    legacy_runner_calls: bool = False
+    """Whether gateways may report for the original's job runners."""
 
     health: HealthConfig = HealthConfig()
     """The listener for probes."""
 
     tls: TlsConfig = TlsConfig()
-    """TLS with callers and with the other services."""
+    """TLS of the public listener."""
 
     installation_name: str = ""
     """Name of the installation, which GetServerInfo returns to clients."""

@@ -14,6 +14,10 @@ from spincycle.database.database import Database
 from spincycle.database.migrations import prepare_schema
 from spincycle.database.queries import load_queries
 from spincycle.graph import Expander, Limits
+from spincycle.identity.append_grants import GrantKeys
+from spincycle.identity.caller_table import CallerTable
+from spincycle.identity.grant_key_file import GrantKeyFile, open_grant_keys
+from spincycle.identity.service_identity import JOB_LOG, JOB_RUNNER, REQUEST_MANAGER
 from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
     add_RunnerCoordinationServiceServicer_to_server,
 )
@@ -25,6 +29,7 @@ from spincycle.request_manager.chain_archive import ChainArchive
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.coordination_service import RunnerCoordinationService
 from spincycle.request_manager.metrics import register_metrics
+from spincycle.request_manager.refusal_audit import RefusalAudit
 from spincycle.request_manager.request_encoding import encode_args
 from spincycle.request_manager.requests.control import RequestControl
 from spincycle.request_manager.requests.create import RequestCreator
@@ -42,11 +47,13 @@ from spincycle.request_manager.runners.reconciliation import Reconciler
 from spincycle.request_manager.runners.recovery import Recovery, RecoveryPolicy, RecoveryStores
 from spincycle.request_manager.runners.registry import RunnerRegistry
 from spincycle.request_manager.runners.reports import Reports
+from spincycle.request_manager.runners.runner_networks import RunnerNetworks
 from spincycle.request_manager.runners.silence import SilenceMonitor
 from spincycle.request_manager.server_service import ServerService
 from spincycle.request_manager.service import RequestManagerService, UseCases
 from spincycle.request_manager.spec_service import SpecService
 from spincycle.request_manager.storage.archive_store import ArchiveStore
+from spincycle.request_manager.storage.audit_store import AuditStore, Refusal
 from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.change_notifier import ChangeNotifier
 from spincycle.request_manager.storage.change_store import ChangeStore
@@ -66,11 +73,13 @@ from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
 from spincycle.request_manager.watch.shared_snapshots import SharedSnapshots
 from spincycle.request_manager.watch.snapshots import RequestSnapshots
 from spincycle.request_manager.watch.subscriptions import Subscriptions
+from spincycle.rpc.certificate_expiry import CertificateExpiry
+from spincycle.rpc.dialer import Dialer
 from spincycle.rpc.health import Vitals
+from spincycle.rpc.identification import RefusedCall, log_refusal
 from spincycle.rpc.limits import INTERNAL, PUBLIC
 from spincycle.rpc.peer import Peer
-from spincycle.rpc.server import RpcServer, RpcService
-from spincycle.rpc.tls import dialer
+from spincycle.rpc.server import RpcServer, RpcService, identifies_callers
 from spincycle.runtime.config import ConfigError
 from spincycle.runtime.log_scrubber import LogScrubber
 from spincycle.runtime.loop_monitor import LoopMonitor
@@ -101,19 +110,25 @@ class RequestManager:
         database: Database,
         specs: SpecRepository,
         expander: Expander,
+        dialer: Dialer,
+        grant_keys: GrantKeyFile | None,
     ) -> None:
         self._config = config
         self._database = database
         self._expander = expander
         self.specs = specs
+        self.grants: Callable[[], GrantKeys] | None = (
+            None if grant_keys is None else lambda: grant_keys.keys
+        )
+        self.networks = RunnerNetworks(config.runner_networks)
+        self.refusals = RefusalAudit(AuditStore(database))
         counts = RequestCounts()
         store = RequestStore(database, counts)
         archive_store = ArchiveStore(database, encode_periods)
         dispatch_store = DispatchStore(database, counts)
         report_store = ReportStore(database, counts)
         runner_store = RunnerStore(database)
-        dial = dialer(config.tls)
-        self._job_log = JobLogClient(config.job_log, dial=dial)
+        self._job_log = JobLogClient(config.job_log, dial=dialer.to(JOB_LOG))
         archive = ChainArchive(archive_store, self._job_log, rebuild)
         self.changes = ChangeBus()
         self.notifier = ChangeNotifier(database, self.changes)
@@ -126,7 +141,8 @@ class RequestManager:
             silences,
             config.dispatch_timeout,
             doubtful_after=2 * config.beat_interval + 1,
-            dial=dial,
+            dial=dialer.to(JOB_RUNNER),
+            grants=self.grants,
         )
         changes = ChangeStore(database, encode_args)
         feeds = RunnerFeeds(self._runners)
@@ -201,11 +217,27 @@ class RequestManager:
             store=store,
         )
 
+    def on_refusal(self, refused: RefusedCall) -> None:
+        """Audit and log a refused call."""
+        is_new = self.refusals.record(
+            Refusal(
+                refused.caller,
+                refused.method.removeprefix("/"),
+                refused.error.reason,
+                refused.error.message,
+                refused.peer,
+                refused.error.request_id_or_empty,
+            )
+        )
+        if is_new:
+            log_refusal(refused)
+
     def _wake_dispatcher(self) -> None:
         self.dispatcher.wake()
 
     async def close(self) -> None:
         """Close channels, threads and connections."""
+        await self.refusals.close()
         await self._runners.close()
         await self._job_log.close()
         self._expander.close()
@@ -214,6 +246,11 @@ class RequestManager:
 
 async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     """Serve until shutdown is requested."""
+    dialer = Dialer(config.internal, REQUEST_MANAGER)
+    expiry = CertificateExpiry(config.internal, config.tls)
+    grant_keys = open_grant_keys(
+        config.append_grant_keys, required=identifies_callers(config.internal)
+    )
     try:
         jobs = load_jobs(config.jobs)
     except JobsNotLoaded as error:
@@ -229,8 +266,14 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     expander = Expander(
         jobs, Limits(create_timeout=config.create_timeout), on_secrets=log_scrubber.add
     )
-    manager = RequestManager(config, database, specs, expander)
-    server = RpcServer(tls=config.tls)
+    manager = RequestManager(config, database, specs, expander, dialer, grant_keys)
+    server = RpcServer(
+        tls=config.tls,
+        internal=config.internal,
+        callers=CallerTable(legacy_runner_calls=config.legacy_runner_calls),
+        on_refusal=manager.on_refusal,
+        service=REQUEST_MANAGER,
+    )
     public, internal = _services(config, manager)
     server.listen(PUBLIC, config.listen).serve(*public)
     server.listen(INTERNAL, config.internal.listen).serve(*public, *internal)
@@ -238,12 +281,14 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     await server.start()
     structlog.get_logger().info("listening", **server.addresses)
     manager.metrics.calls(server.calls)
+    manager.metrics.refusals(server.refusals)
     manager.metrics.bytes_in_flight(server.bytes_in_flight)
+    manager.metrics.certificate_expiry(expiry.seconds, expiry.refresh)
     monitor = LoopMonitor()
     manager.metrics.event_loop_lag(monitor.lags)
     try:
         async with serve_metrics(manager.metrics, config.metrics), monitor:
-            await _work(config, manager, database, server, shutdown)
+            await _work(config, manager, database, server, dialer, expiry, grant_keys, shutdown)
     finally:
         await manager.hub.close()
         await server.stop(config.grace)
@@ -261,6 +306,9 @@ def _services(
         manager.registry,
         manager.reports,
         manager.reconciler,
+        manager.networks,
+        manager.grants,
+        manager.on_refusal,
         config.beat_interval,
         config.silence_limit,
     )
@@ -288,12 +336,17 @@ async def _work(
     manager: RequestManager,
     database: Database,
     server: RpcServer,
+    dialer: Dialer,
+    expiry: CertificateExpiry,
+    grant_keys: GrantKeyFile | None,
     shutdown: Shutdown,
 ) -> None:
     """Run the background loops until shutdown is requested."""
     recovery = manager.recovery
     loops = (manager.dispatcher.watchdog, recovery.watchdog, recovery.eviction_watchdog)
-    job_log = Peer("job_log", config.job_log, "spincycle.internal.v1.JournalService")
+    job_log = Peer(
+        "job_log", config.job_log, "spincycle.internal.v1.JournalService", dialer.to(JOB_LOG)
+    )
     vitals = Vitals(
         ready=[
             lambda: database.reachable,
@@ -315,9 +368,14 @@ async def _work(
             "change publisher": manager.notifier.publish,
             "change listener": lambda: manager.notifier.listen(config.database),
             "health": lambda: server.health.monitor(vitals),
-            "check of job_log": lambda: job_log.check(dialer(config.tls)),
+            "check of job_log": job_log.check,
+            "certificates": dialer.watch,
+            "audit of refusals": manager.refusals.run,
+            "expiry of certificates": expiry.watch,
             "reload": lambda: _reload(manager.specs, reloads),
         }
+        if grant_keys is not None:
+            duties["grant keys"] = grant_keys.watch
         if config.specs_interval:
             duties["changed specs"] = lambda: manager.specs.reload_on_change(config.specs_interval)
         async with asyncio.TaskGroup() as group:

@@ -10,10 +10,12 @@ from typing import TypeAlias
 import grpc
 
 from spincycle.rpc.address import is_unix
+from spincycle.rpc.identified_channel import BlockingChannel
 from spincycle.rpc.limits import (
     CLIENT_KEEPALIVE,
     CLIENT_LIMITS,
     Keepalive,
+    milliseconds,
 )
 
 PUBLIC_PACKAGE = "spincycle.v1"
@@ -73,10 +75,17 @@ SERVICE_CONFIG = service_config(PUBLIC_PACKAGE, INTERNAL_PACKAGE)
 """The service config of the services and spinc."""
 
 
+PLAIN_CONNECT_TIMEOUT = 0.1
+"""Minimum seconds for an attempt to connect without TLS."""
+
+TLS_CONNECT_TIMEOUT = 2.0
+"""Minimum seconds for an attempt to connect with TLS: a handshake takes several round trips, and
+time of both CPUs."""
+
 Dial: TypeAlias = Callable[[str], grpc.aio.Channel]
 """Opens a channel to a service at an address."""
 
-BlockingDial: TypeAlias = Callable[[str], grpc.Channel]
+BlockingDial: TypeAlias = Callable[[str], BlockingChannel]
 """Opens a channel whose calls block the calling thread and need no event loop."""
 
 
@@ -94,8 +103,9 @@ def open_channel(
     """
     options = _options(keepalive)
     if credentials is None or is_unix(address):
+        options += _connect_timeout(PLAIN_CONNECT_TIMEOUT)
         return grpc.aio.insecure_channel(address, options, interceptors=list(interceptors))
-    options += _server_name(server_name)
+    options += _tls_options(server_name)
     return grpc.aio.secure_channel(address, credentials, options, interceptors=list(interceptors))
 
 
@@ -105,8 +115,8 @@ def open_blocking_channel(
     """Open a channel for blocking calls, under the same rules as `open_channel`."""
     options = _options(CLIENT_KEEPALIVE)
     if credentials is None or is_unix(address):
-        return grpc.insecure_channel(address, options)
-    return grpc.secure_channel(address, credentials, [*options, *_server_name(server_name)])
+        return grpc.insecure_channel(address, [*options, *_connect_timeout(PLAIN_CONNECT_TIMEOUT)])
+    return grpc.secure_channel(address, credentials, [*options, *_tls_options(server_name)])
 
 
 def _options(keepalive: Keepalive) -> list[tuple[str, str | int]]:
@@ -120,13 +130,18 @@ def _options(keepalive: Keepalive) -> list[tuple[str, str | int]]:
         *keepalive.options,
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 1_000),
     ]
 
 
-def _server_name(name: str) -> list[tuple[str, str | int]]:
-    return [("grpc.ssl_target_name_override", name)] if name else []
+def _tls_options(name: str) -> list[tuple[str, str | int]]:
+    options = _connect_timeout(TLS_CONNECT_TIMEOUT)
+    return [*options, ("grpc.ssl_target_name_override", name)] if name else options
+
+
+def _connect_timeout(seconds: float) -> list[tuple[str, str | int]]:
+    # Despite its name this is also the minimum time that an attempt to connect gets.
+    return [("grpc.min_reconnect_backoff_ms", milliseconds(seconds))]
 
 
 if __name__ == "__main__":

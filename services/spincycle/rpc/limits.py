@@ -97,6 +97,10 @@ CONNECTION_AGE = 300.0
 """Seconds after which a server closes a connection gracefully. Clients resolve names only when they
 connect, and would otherwise not discover new copies. Calls in flight are completed."""
 
+STREAM_GRACE = 600.0
+"""Seconds that streams may continue on such a connection of an internal listener with TLS. They are
+then ended with UNAVAILABLE, so that a withdrawn certificate does not serve for days."""
+
 COMPRESSION = "spincycle-compression"
 """Metadata key with which a caller requests compression of large responses; value: gzip."""
 

@@ -8,7 +8,7 @@ import grpc
 import structlog
 from grpc_health.v1 import health_pb2
 
-from spincycle.rpc.channel import Dial
+from spincycle.rpc.channel import Dial, open_channel
 from spincycle.runtime.backoff import Backoff
 
 RETRY_INTERVAL = 2.0
@@ -26,21 +26,23 @@ class Peer:
         setting: configuration key of its address.
         address: host:port or unix:/path.
         service: full name of an internal service that must be served there.
+        dial: opens a channel to it.
         is_wrong: whether the address serves gRPC health, but not that service.
     """
 
     setting: str
     address: str
     service: str
+    dial: Dial = open_channel
     is_wrong: bool = False
 
     def is_right(self) -> bool:
         """Return whether the address has not been found wrong."""
         return not self.is_wrong
 
-    async def check(self, dial: Dial) -> None:
+    async def check(self) -> None:
         """Check the health of the service until it is served; log a wrong address once."""
-        async with dial(self.address) as channel:
+        async with self.dial(self.address) as channel:
             health: grpc.aio.UnaryUnaryMultiCallable[
                 health_pb2.HealthCheckRequest, health_pb2.HealthCheckResponse
             ] = channel.unary_unary(

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 from grpc_channelz.v1 import channelz
 
+from spincycle.identity.caller_table import CallerTable
 from spincycle.rpc.address import host_of, is_unix, socket_path
-from spincycle.rpc.calls import CallInterceptor, Check
+from spincycle.rpc.calls import CallInterceptor
 from spincycle.rpc.health import SERVICE_NAME as HEALTH_SERVICE
 from spincycle.rpc.health import Health
+from spincycle.rpc.identification import (
+    Admission,
+    CertificateIdentification,
+    Identification,
+    OnRefusal,
+    RefusalCounter,
+    TokenIdentification,
+    log_refusal,
+)
 from spincycle.rpc.in_flight import BytesInFlight, ReadSlots
 from spincycle.rpc.limits import (
     CONNECTION_AGE,
@@ -24,22 +34,30 @@ from spincycle.rpc.limits import (
     MIN_PING_INTERVAL,
     READ_TIMEOUT,
     SERVER_KEEPALIVE,
+    STREAM_GRACE,
     Audience,
     Keepalive,
     milliseconds,
 )
 from spincycle.rpc.listen_address import check_listen
+from spincycle.rpc.method import Check
 from spincycle.rpc.reflection import add_reflection
 from spincycle.rpc.texts import check_texts
-from spincycle.rpc.tls import server_credentials
+from spincycle.rpc.tls import internal_credentials, public_credentials
 from spincycle.runtime import forked_sockets
-from spincycle.runtime.config import ConfigError, TlsConfig
+from spincycle.runtime.config import ConfigError, InternalConfig, TlsConfig
 from spincycle.runtime.loopback import check_plaintext
 
 CHANNELZ = "grpc.channelz.v1.Channelz"
 
 NO_TLS = TlsConfig()
-"""Listeners without TLS."""
+"""Public listeners without TLS."""
+
+NO_IDENTITIES = InternalConfig()
+"""No means of identifying the other services."""
+
+ALL_SERVICES = CallerTable()
+"""The rows of all services, without those for legacy calls."""
 
 SOCKET_MODE = 0o660
 """Mode of a Unix socket: other accounts cannot connect, whatever the mode of its directory."""
@@ -122,9 +140,15 @@ class RpcServer:
 
     Args:
         check: validation of each request message before the handler gets it.
-        tls: certificates of the public and the internal listener. Unix sockets and the health
-            listener never use TLS.
+        tls: certificates of the public listener. Unix sockets and the health listener never use
+            TLS.
+        internal: how the internal listener identifies its callers.
+        callers: what the services may call on the internal listener.
+        on_refusal: receives the calls that were refused for want of an identity or a right.
+        service: service of this process, which its own certificate must be for; empty for any.
         connection_age: seconds after which a connection is closed gracefully.
+        stream_grace: seconds after which streams on such a connection end, on an internal listener
+            with TLS.
         keepalive: keepalive settings of the server.
 
     Attributes:
@@ -136,12 +160,23 @@ class RpcServer:
         self,
         check: Check = check_texts,
         tls: TlsConfig = NO_TLS,
+        internal: InternalConfig = NO_IDENTITIES,
+        callers: CallerTable = ALL_SERVICES,
+        on_refusal: OnRefusal = log_refusal,
+        *,
+        service: str = "",
         connection_age: float = CONNECTION_AGE,
+        stream_grace: float = STREAM_GRACE,
         keepalive: Keepalive = SERVER_KEEPALIVE,
     ) -> None:
         self._check = check
         self._tls = tls
+        self._internal = internal
+        self._callers = callers
+        self._service = service
+        self._refusals = RefusalCounter(on_refusal)
         self._connection_age = connection_age
+        self._stream_grace = stream_grace
         self._keepalive = keepalive
         self._listeners: list[Listener] = []
         self._in_flight: dict[str, BytesInFlight] = {}
@@ -153,6 +188,11 @@ class RpcServer:
         """Address of each listener by the name of its audience."""
         return {listener.audience.name: listener.address for listener in self._listeners}
 
+    @property
+    def refusals(self) -> Mapping[tuple[str, str], int]:
+        """Numbers of refused calls by method, package.Service/Method, and error reason."""
+        return self._refusals.counts
+
     def bytes_in_flight(self) -> dict[str, int]:
         """Return the bytes that the messages of calls in flight hold, by name of the listener."""
         return {name: in_flight.held for name, in_flight in self._in_flight.items()}
@@ -161,8 +201,9 @@ class RpcServer:
         """Bind an address: host:port, or unix:/path of a socket.
 
         Raises:
-            ConfigError: the address is in use or invalid, a certificate cannot be read, or other
-                machines could connect in plain text without `tls.allow_plaintext`.
+            ConfigError: the address is in use or invalid, a certificate cannot be read, other
+                machines could connect in plain text without `tls.allow_plaintext`, or callers of
+                an internal listener could not be identified without `internal.allow_unidentified`.
         """
         check_listen(address, audience.setting)
         credentials = self._credentials(audience, address)
@@ -173,6 +214,8 @@ class RpcServer:
             self._check,
             ReadSlots(audience.reads, READ_TIMEOUT) if audience.reads else None,
             ReadSlots(audience.stream_reads, READ_TIMEOUT) if audience.stream_reads else None,
+            self._admission(address) if audience is INTERNAL else None,
+            self._refusals,
         )
         server = grpc.aio.server(
             interceptors=[interceptor],
@@ -187,6 +230,7 @@ class RpcServer:
                     milliseconds(MIN_PING_INTERVAL),
                 ),
                 ("grpc.max_connection_age_ms", milliseconds(self._connection_age)),
+                *self._stream_limit(audience, credentials),
             ],
         )
         listener = Listener(audience, address, server, credentials)
@@ -194,13 +238,23 @@ class RpcServer:
         self._listeners.append(listener)
         return listener
 
+    def _stream_limit(
+        self, audience: Audience, credentials: grpc.ServerCredentials | None
+    ) -> list[tuple[str, int]]:
+        if audience is not INTERNAL or credentials is None:
+            return []
+        return [("grpc.max_connection_age_grace_ms", milliseconds(self._stream_grace))]
+
     def _credentials(self, audience: Audience, address: str) -> grpc.ServerCredentials | None:
         """Return the credentials of one listener; None without TLS.
 
         gRPC can use credentials for one port only. A health listener may use plain text on any
         address: it reveals only the health of the process.
         """
-        credentials = server_credentials(self._tls)
+        if audience is INTERNAL:
+            credentials = internal_credentials(self._internal, self._service)
+            return None if is_unix(address) else credentials
+        credentials = public_credentials(self._tls)
         if audience is HEALTH or is_unix(address):
             return None
         if credentials is None:
@@ -211,6 +265,24 @@ class RpcServer:
                 encrypt="set tls.certificate and tls.key",
             )
         return credentials
+
+    def _admission(self, address: str) -> Admission | None:
+        """Return the admission of an internal listener; None if it admits everybody."""
+        identification = _identification(self._internal, address)
+        if identification is not None:
+            return Admission(identification, self._callers)
+        if self._internal.allow_unidentified:
+            return None
+        means = (
+            "set internal.token and internal.tokens"
+            if is_unix(address)
+            else "set internal.certificate, internal.key and internal.ca"
+        )
+        raise ConfigError(
+            f"{INTERNAL.setting}: callers of {address} could not be identified, and everybody who "
+            f"reaches it could run commands on job runners: {means}, or set "
+            "internal.allow_unidentified: true to accept that"
+        )
 
     def listen_for_probes(self, address: str) -> None:
         """Serve only health on a separate address; an empty address means none."""
@@ -228,6 +300,26 @@ class RpcServer:
         """Reject new calls, and cancel those that are still in flight after `grace` seconds."""
         await self.health.drain()
         await asyncio.gather(*(listener.stop(grace) for listener in self._listeners))
+
+
+def identifies_callers(config: InternalConfig) -> bool:
+    """Return whether the internal listener identifies its callers.
+
+    Raises:
+        ConfigError: `internal.tokens` is invalid.
+    """
+    return _identification(config, config.listen) is not None
+
+
+def _identification(config: InternalConfig, address: str) -> Identification | None:
+    if not is_unix(address):
+        return CertificateIdentification(config.trust_domain) if config.ca else None
+    if not config.tokens:
+        return None
+    try:
+        return TokenIdentification(config.tokens)
+    except ValueError as error:
+        raise ConfigError(f"internal.tokens: {error}")
 
 
 def _reason(listen: str) -> str:

@@ -21,7 +21,7 @@ class Bound:
     Attributes:
         limit: bytes of each text in UTF-8, or characters, according to `unit`.
         unit: "bytes" or "characters", as shown in the error.
-        items: maximum number of texts in a repeated field, or of entries in a map.
+        items: maximum number of texts or messages in a repeated field, or of entries in a map.
     """
 
     limit: int
@@ -63,13 +63,20 @@ SKIPPED: Final = frozenset(
 )
 """Texts of a saved state, which is stored as bytes and may have one text per job, up to 200,000."""
 
+MAX_BATCH = 10_000
+"""Maximum items of a batch of another service, which sends at most 500. An empty item is two bytes
+long and needs hundreds of bytes of memory, and time."""
+
 _NAME = Bound(ID_BYTES)
+
+_BATCH = Bound(0, items=MAX_BATCH)
 
 BY_NAME: Final = {
     "request_id": _NAME,
     "job_id": _NAME,
     "after_job_id": _NAME,
     "runner_id": _NAME,
+    "key_id": _NAME,
     "type": _NAME,
     "user": _NAME,
     "expected_plan_hash": _NAME,
@@ -96,6 +103,10 @@ BY_FIELD: Final = {
     "spincycle.internal.v1.ExplainChainRequest.job_ids": Bound(ID_BYTES, items=1_000),
     "spincycle.internal.v1.ExplainChainRequest.reasons": Bound(0, items=100),
     "spincycle.v1.WatchRequest.request_ids": Bound(ID_BYTES, items=1_000),
+    "spincycle.internal.v1.AppendRequest.entries": _BATCH,
+    "spincycle.internal.v1.AppendRequest.grants": _BATCH,
+    "spincycle.internal.v1.FenceRequest.fences": _BATCH,
+    "spincycle.internal.v1.ReportRequest.reports": _BATCH,
     "spincycle.internal.v1.StopChainsRequest.request_ids": _NAME,
     "spincycle.internal.v1.SuspendChainsRequest.request_ids": _NAME,
     "spincycle.internal.v1.WatchJobsRequest.request_ids": _NAME,

@@ -106,7 +106,11 @@ def _reader(field: FieldDescriptor) -> _Read:
             name, getattr(message, name), bound, of_value, with_values=with_values
         )
     if field.is_repeated:
-        return lambda message, has_nul: _of_messages(name, getattr(message, name), has_nul=has_nul)
+        if inner.full_name in BOUNDED_ELSEWHERE:
+            return lambda message, _: ((name, getattr(message, name), bound),)
+        return lambda message, has_nul: _of_messages(
+            name, getattr(message, name), bound, has_nul=has_nul
+        )
     return lambda message, has_nul: (
         _within(name, getattr(message, name), has_nul=has_nul) if message.HasField(name) else ()
     )
@@ -129,7 +133,10 @@ def _of_map(
             yield f"{name}.{key}", values[key], of_value
 
 
-def _of_messages(name: str, messages: Iterable[Message], *, has_nul: bool) -> Iterator[_Text]:
+def _of_messages(
+    name: str, messages: Iterable[Message], bound: Bound | None, *, has_nul: bool
+) -> Iterator[_Text]:
+    yield name, messages, bound
     for index, message in enumerate(messages):
         yield from _within(f"{name}[{index}]", message, has_nul=has_nul)
 

@@ -1,112 +1,88 @@
-"""TLS credentials of servers and clients."""
+"""TLS credentials of listeners."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import grpc
 import structlog
 
-from spincycle.rpc.channel import BlockingDial, Dial, open_blocking_channel, open_channel
-from spincycle.runtime.config import BackendTlsConfig, ConfigError, TlsConfig
+from spincycle.rpc.certificate_files import (
+    CertificateContents,
+    CertificateFiles,
+    internal_files,
+    public_files,
+)
+from spincycle.runtime.config import ConfigError, InternalConfig, TlsConfig
 
 
-def server_credentials(tls: TlsConfig) -> grpc.ServerCredentials | None:
-    """Return the credentials of a server; None without TLS.
+def public_credentials(tls: TlsConfig) -> grpc.ServerCredentials | None:
+    """Return the credentials of a public listener; None without TLS.
 
     The files are read again for each new connection, so that a renewed certificate takes effect.
 
     Raises:
-        ConfigError: a file cannot be read, or the combination of settings is invalid.
+        ConfigError: a file is invalid, or so is the combination of settings.
     """
-    if tls.certificate is None and tls.key is None:
-        if tls.client_ca is not None:
-            raise ConfigError("tls.client_ca requires TLS: set tls.certificate and tls.key")
-        return None
-    if tls.certificate is None or tls.key is None:
-        raise ConfigError("tls.certificate and tls.key must both be set; one of them is missing")
-    identity = _Identity(tls.certificate, tls.key, tls.client_ca)
+    files = public_files(tls, tls.client_ca)
+    if files is not None:
+        return _credentials(files)
+    if tls.client_ca is not None:
+        raise ConfigError("tls.client_ca requires TLS: set tls.certificate and tls.key")
+    return None
+
+
+def internal_credentials(
+    config: InternalConfig, service: str = ""
+) -> grpc.ServerCredentials | None:
+    """Return the credentials of an internal listener; None without certificates.
+
+    Callers must present a certificate of `ca`. The files are read again for each new connection.
+
+    Raises:
+        ConfigError: a file is invalid, one of the three is missing, or the certificate is not one
+            of `service`; an empty `service` stands for any.
+    """
+    files = internal_files(config, service, is_server=True)
+    return None if files is None else _credentials(files)
+
+
+def _credentials(files: CertificateFiles) -> grpc.ServerCredentials:
+    current = _CurrentCertificate(files)
     return grpc.dynamic_ssl_server_credentials(
-        identity.read(),
-        identity.changed,  # type: ignore[arg-type] # the stubs lack None, which means no change
-        require_client_authentication=tls.client_ca is not None,
+        _configuration(files.contents),
+        current.fetch,  # type: ignore[arg-type] # the stubs lack None, which means no change
+        require_client_authentication=files.contents.ca is not None,
     )
 
 
-def dialer(tls: BackendTlsConfig) -> Dial:
-    """Return the function that opens channels to other services, with TLS if `tls.ca` is set.
+class _CurrentCertificate:
+    """Gives gRPC the current certificate at each new connection."""
 
-    Raises:
-        ConfigError: a file cannot be read.
-    """
-    if tls.ca is None:
-        return open_channel
-    _check_files(tls)
+    def __init__(self, files: CertificateFiles) -> None:
+        self._files = files
+        self._problem = ""
+        self._fetched = files.contents
 
-    def dial(address: str) -> grpc.aio.Channel:
-        return open_channel(
-            address, credentials=_channel_credentials(tls), server_name=tls.server_name
-        )
+    def fetch(self) -> grpc.ServerCertificateConfiguration | None:
+        """Return the new configuration; None if the files are unchanged or invalid.
 
-    return dial
-
-
-def blocking_dialer(tls: BackendTlsConfig) -> BlockingDial:
-    """Return the function that opens channels for blocking calls, as `dialer` does.
-
-    Raises:
-        ConfigError: a file cannot be read.
-    """
-    if tls.ca is None:
-        return open_blocking_channel
-    _check_files(tls)
-    return lambda address: open_blocking_channel(
-        address, _channel_credentials(tls), tls.server_name
-    )
-
-
-def _channel_credentials(tls: BackendTlsConfig) -> grpc.ChannelCredentials:
-    return grpc.ssl_channel_credentials(
-        _read(tls.ca) if tls.ca else None,
-        _read(tls.key) if tls.key else None,
-        _read(tls.certificate) if tls.certificate else None,
-    )
-
-
-def _check_files(tls: BackendTlsConfig) -> None:
-    """Report unreadable files at startup instead of at the first call."""
-    for file in (tls.ca, tls.key, tls.certificate):
-        if file is not None:
-            _read(file)
-
-
-class _Identity:
-    """The certificate files of a server, and their contents when last read."""
-
-    def __init__(self, certificate: Path, key: Path, client_ca: Path | None) -> None:
-        self._files = (key, certificate, *([client_ca] if client_ca else []))
-        self._contents: tuple[bytes, ...] = ()
-
-    def read(self) -> grpc.ServerCertificateConfiguration:
-        self._contents = tuple(_read(file) for file in self._files)
-        key, certificate, *roots = self._contents
-        return grpc.ssl_server_certificate_configuration(
-            [(key, certificate)], roots[0] if roots else None
-        )
-
-    def changed(self) -> grpc.ServerCertificateConfiguration | None:
-        """Return the new configuration; None if the files are unchanged or cannot be read."""
-        before = self._contents
+        Called by gRPC on its own threads, on several at a time.
+        """
         try:
-            configuration = self.read()
+            self._files.refresh()
         except ConfigError as error:
-            structlog.get_logger().warning("certificates not reloaded", problem=str(error))
+            # Perhaps only some of the files have been replaced yet.
+            if str(error) != self._problem:
+                self._problem = str(error)
+                structlog.get_logger().warning("certificates not reloaded", problem=self._problem)
+        contents = self._files.contents
+        if contents is self._fetched:
             return None
-        return None if self._contents == before else configuration
+        self._problem = ""
+        self._fetched = contents
+        return _configuration(contents)
 
 
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror}")
+def _configuration(contents: CertificateContents) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(contents.key, contents.certificate)], contents.ca
+    )

@@ -60,31 +60,21 @@ class LogConfig(Section, frozen=True):
     """human, json, or auto: human on a terminal and json elsewhere."""
 
 
-class BackendTlsConfig(Section, frozen=True):
-    """TLS with the services that a process calls; all files are PEM."""
+class PublicTlsConfig(Section, frozen=True):
+    """TLS with people and programs; all files are PEM, and are read again when they change."""
 
     certificate: Path | None = None
-    """Certificate chain of this process."""
+    """Certificate chain of the public listener; with the key it enables TLS."""
 
     key: Path | None = None
     """Private key of that certificate."""
-
-    ca: Path | None = None
-    """CA certificates for verifying the services that this process calls; set, it enables TLS."""
-
-    server_name: str = ""
-    """Name expected in the certificates of those services; empty: the host of the address."""
-
-
-class GatewayTlsConfig(BackendTlsConfig, frozen=True):
-    """TLS of a process that listens without TLS."""
 
     allow_plaintext: bool = False
     """Allow listening without TLS on addresses other than loopback; otherwise startup fails."""
 
 
-class TlsConfig(GatewayTlsConfig, frozen=True):
-    """TLS with callers and called services; listeners use it if certificate and key are set."""
+class TlsConfig(PublicTlsConfig, frozen=True):
+    """TLS with people and programs, who may have to present certificates, too."""
 
     client_ca: Path | None = None
     """CA certificates of clients; set, clients must present a certificate signed by one of them."""
@@ -106,11 +96,45 @@ class DatabaseConfig(Section, frozen=True):
     """Apply missing migrations at startup."""
 
 
-class InternalConfig(Section, frozen=True):
-    """The listener for the other services."""
+class IdentityConfig(Section, frozen=True):
+    """How this process and the other services identify themselves to each other.
+
+    Over TCP by certificates with SPIFFE IDs; all files are PEM, and are read again when they
+    change. Over Unix sockets by tokens.
+    """
+
+    certificate: Path | None = None
+    """Certificate chain of this process. Its certificate has exactly one URI as subject
+    alternative name, spiffe://<trust domain>/spincycle/<service>/<instance>, and the DNS name
+    <service>.<trust domain>."""
+
+    key: Path | None = None
+    """Private key of that certificate."""
+
+    ca: Path | None = None
+    """CA certificates for verifying the other services."""
+
+    trust_domain: Annotated[str, Meta(pattern="^[a-z0-9._-]{1,255}$")] = "spincycle"
+    """Trust domain of all services."""
+
+    token: Secret = Secret("")
+    """Token of this process, shown over Unix sockets."""
+
+
+class InternalConfig(IdentityConfig, frozen=True):
+    """The listener for the other services, and the identities of both sides."""
 
     listen: str = ""
     """Address of the listener for internal calls: host:port, or unix:/path of a socket."""
+
+    tokens: dict[str, str] = {}
+    """Identities of the other services over a Unix socket: the SHA-256 digest of a token in hex
+    letters, and the SPIFFE ID of the service that has it."""
+
+    allow_unidentified: bool = False
+    """Allow calls without identity and in plain text: whoever reaches the listener may then run
+    commands on runners and change every request. Otherwise startup fails without certificates and
+    without tokens."""
 
 
 class HealthConfig(Section, frozen=True):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import uvicorn
@@ -26,12 +28,55 @@ _TICK = 1.0
 """Seconds between two updates of the Date header."""
 
 
+@dataclass(frozen=True, slots=True)
+class Https:
+    """TLS of a listener.
+
+    Attributes:
+        context: certificate and protocol versions.
+        handshake_timeout: seconds that a caller has for the handshake.
+        close_timeout: seconds that a caller has to read the rest of the last response and to
+            confirm the end of the connection.
+    """
+
+    context: ssl.SSLContext
+    handshake_timeout: float
+    close_timeout: float
+
+
 class _Server(uvicorn.Server):
     """A uvicorn server that handles no signals and wakes up once per second, not ten times."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, https: Https | None) -> None:
         super().__init__(config)
+        self._https = https
         self._exit_requested = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections; uvicorn itself does not limit the time of TLS handshakes."""
+        https = self._https
+        if https is None:
+            await super().startup(sockets)
+            return
+        await super().startup([])
+        loop = asyncio.get_running_loop()
+        for bound in sockets or ():
+            server = await loop.create_server(
+                self._protocol,
+                sock=bound,
+                backlog=_BACKLOG,
+                ssl=https.context,
+                ssl_handshake_timeout=https.handshake_timeout,
+                ssl_shutdown_timeout=https.close_timeout,
+            )
+            # uvicorn's type is the server of asyncio, and that of uvloop is another one.
+            self.servers.append(server)
+
+    def _protocol(self) -> asyncio.Protocol:
+        create: Callable[..., asyncio.Protocol] = self.config.http_protocol_class
+        return create(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -55,9 +100,16 @@ class HttpListener:
     """Serves one ASGI application on one listening socket."""
 
     def __init__(
-        self, application: Application, bound: socket.socket, http: Protocol, grace: float
+        self,
+        application: Application,
+        bound: socket.socket,
+        http: Protocol,
+        grace: float,
+        https: Https | None = None,
     ) -> None:
         """Create the listener; `grace` is the seconds that calls in flight get at shutdown.
+
+        With `https` it serves only HTTPS.
 
         Raises:
             ConfigError: the installed version of uvicorn is not supported.
@@ -77,7 +129,8 @@ class HttpListener:
                 server_header=False,
                 proxy_headers=False,
                 timeout_graceful_shutdown=round(grace),
-            )
+            ),
+            https,
         )
 
     async def serve(self) -> None:

@@ -159,6 +159,7 @@ async def test_a_process_without_migration_is_unavailable_until_the_schema_is_mi
     variables = {
         "LISTEN": address,
         "INTERNAL__LISTEN": f"127.0.0.1:{free_port()}",
+        "INTERNAL__ALLOW_UNIDENTIFIED": "true",
         "DATABASE__DSN": database,
         "DATABASE__MIGRATE": "false",
     }

@@ -127,6 +127,22 @@ def test_requests_that_ended_before_the_age_are_deleted_with_all_their_data(kept
         assert kept.of(table) == ["new-3", "new-4", "new-6"], table
 
 
+def test_audited_refusals_before_the_age_are_deleted_unless_the_audit_is_kept(kept: Kept) -> None:
+    for age in (100, 95, 10):
+        kept.rows(
+            "INSERT INTO request_manager.audit (at, user_name, action, request_id)"
+            f" VALUES (now() - interval '{age} days', 'runner', 'refused', '') RETURNING 1"
+        )
+
+    count = "SELECT count(*) FROM request_manager.audit"
+
+    kept.prune("--older-than", "90d", "--keep-audit")
+    assert kept.rows(count)[0]["count"] == 3
+
+    kept.prune("--older-than", "90d", "--batch", "1")
+    assert kept.rows(count)[0]["count"] == 1
+
+
 def test_unfinished_requests_are_kept_at_any_age(kept: Kept) -> None:
     kept.add("running", RUNNING, made=400)
     kept.add("suspended", SUSPENDED, made=400)

@@ -41,7 +41,7 @@ async def measured(
 ) -> AsyncIterator[tuple[Measured, JobLogServiceStub, JournalServiceStub]]:
     config = JobLogConfig(
         listen=f"127.0.0.1:{free_port()}",
-        internal=InternalConfig(listen=f"127.0.0.1:{free_port()}"),
+        internal=InternalConfig(listen=f"127.0.0.1:{free_port()}", allow_unidentified=True),
         database=DatabaseConfig(dsn=Secret(database), max_connections=4),
         grace=2.0,
     )

@@ -23,6 +23,7 @@ async def test_the_process_serves_and_shuts_down_cleanly_with_an_open_stream(
     variables = {
         "SPINCYCLE_JL_LISTEN": f"127.0.0.1:{free_port()}",
         "SPINCYCLE_JL_INTERNAL__LISTEN": address,
+        "SPINCYCLE_JL_INTERNAL__ALLOW_UNIDENTIFIED": "true",
         "SPINCYCLE_JL_DATABASE__DSN": database,
     }
     process = await asyncio.create_subprocess_exec(
@@ -49,6 +50,7 @@ async def test_an_address_in_use_is_reported_in_one_line(database: str) -> None:
         variables = {
             "SPINCYCLE_JL_LISTEN": f"127.0.0.1:{free_port()}",
             "SPINCYCLE_JL_INTERNAL__LISTEN": address,
+            "SPINCYCLE_JL_INTERNAL__ALLOW_UNIDENTIFIED": "true",
             "SPINCYCLE_JL_DATABASE__DSN": database,
         }
         process = await asyncio.create_subprocess_exec(
@@ -65,6 +67,7 @@ async def test_an_invalid_database_address_is_reported_in_one_line() -> None:
     variables = {
         "SPINCYCLE_JL_LISTEN": f"127.0.0.1:{free_port()}",
         "SPINCYCLE_JL_INTERNAL__LISTEN": f"127.0.0.1:{free_port()}",
+        "SPINCYCLE_JL_INTERNAL__ALLOW_UNIDENTIFIED": "true",
         "SPINCYCLE_JL_DATABASE__DSN": "mysql://nowhere",
     }
     process = await asyncio.create_subprocess_exec(

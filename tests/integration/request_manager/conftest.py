@@ -321,8 +321,10 @@ class Manager:
     job_log: ShelvedJobLog
     runners: list[SteeredRunner] = field(default_factory=list)
 
-    async def register(self, runner: Runner, **limits: Any) -> Runner:
-        """Serve a runner and register it."""
+    async def register(
+        self, runner: Runner, coordination: Coordination | None = None, **limits: Any
+    ) -> Runner:
+        """Serve a runner and register it, by a stub of its own if it has one."""
         server = grpc.aio.server()
         job_runner_service_pb2_grpc.add_JobRunnerServiceServicer_to_server(runner, server)
         port = server.add_insecure_port("127.0.0.1:0")
@@ -330,7 +332,7 @@ class Manager:
         runner.server = server
         runner.port = port
         self.runners.append(runner)
-        await self.coordination.Register(
+        await (coordination or self.coordination).Register(
             coordination_pb2.RegisterRequest(
                 runner_id=runner.runner_id, address=f"127.0.0.1:{port}", **limits
             )
@@ -385,7 +387,7 @@ def another(config: RequestManagerConfig) -> RequestManagerConfig:
     return replace(
         config,
         listen=f"127.0.0.1:{free_port()}",
-        internal=InternalConfig(listen=f"127.0.0.1:{free_port()}"),
+        internal=InternalConfig(listen=f"127.0.0.1:{free_port()}", allow_unidentified=True),
     )
 
 
@@ -450,7 +452,7 @@ def config(
     (specs / "nap.yaml").write_text(SPECS)
     return RequestManagerConfig(
         listen=f"127.0.0.1:{free_port()}",
-        internal=InternalConfig(listen=f"127.0.0.1:{free_port()}"),
+        internal=InternalConfig(listen=f"127.0.0.1:{free_port()}", allow_unidentified=True),
         database=DatabaseConfig(dsn=Secret(database)),
         specs_dir=specs,
         job_log=job_log[1],

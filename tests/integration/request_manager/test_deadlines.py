@@ -10,6 +10,7 @@ import asyncpg
 import grpc
 import pytest
 from msgspec.structs import replace
+from tests.identities import UNIDENTIFIED
 from tests.integration.request_manager.conftest import (
     Manager,
     ShelvedJobLog,
@@ -87,7 +88,7 @@ async def test_a_call_of_the_job_log_gets_the_remaining_deadline(
     config: RequestManagerConfig,
 ) -> None:
     job_log = TimedJobLog()
-    server = RpcServer()
+    server = RpcServer(internal=UNIDENTIFIED)
     listener = server.listen(INTERNAL, "127.0.0.1:0")
     listener.serve(RpcService("spincycle.v1.JobLogService", partial(add_job_log, job_log)))
     await server.start()

@@ -56,6 +56,36 @@ async def test_a_new_id_subscriber_takes_no_event_from_filter_subscribers(
     assert one.of(request_id) == ["snapshot RUNNING a", "a COMPLETE"]
 
 
+@pytest.mark.parametrize("epoch", [1, 2, 1000])
+@pytest.mark.parametrize("begins_with", [True, False], ids=["resident", "later"])
+async def test_events_of_a_runner_on_the_request_of_another_one_are_dropped(
+    manager: Manager, epoch: int, begins_with: bool
+) -> None:
+    runner = await manager.register(SteeredRunner("one"))
+    async with watching(manager) as received:
+        request_id = await running_request(manager, runner)
+        await until(lambda: RUNNING in received.states_of(request_id))
+        forging = SteeredRunner("two")
+        forging.chains[request_id] = epoch
+        if begins_with:
+            await publish_job(forging, request_id, "forged", RUNNING, number_of(9, 3))
+        await manager.register(forging)
+        await until(lambda: forging.streams)
+        await publish_job(forging, request_id, "forged", RUNNING, number_of(9, 4))
+        del forging.chains[request_id]
+        # Its own events, after the forged ones.
+        own = await running_request(manager, forging)
+        await publish_job(forging, own, "a", RUNNING, number_of(0, 9))
+        await until(lambda: "a RUNNING" in received.of(own))
+
+        await publish_job(runner, request_id, "a", RUNNING, number_of(0, 3))
+        await manager.finish(request_id, 1)
+        await until(lambda: "request COMPLETE" in received.of(request_id))
+
+    assert received.of(request_id)[-2:] == ["a RUNNING", "request COMPLETE"]
+    assert not any("forged" in event for event in received.of(request_id))
+
+
 async def test_a_broken_runner_stream_resumes_at_its_last_offset(manager: Manager) -> None:
     runner = await manager.register(SteeredRunner("one"))
     async with watching(manager) as received:

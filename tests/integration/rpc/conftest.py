@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from tests.identities import UNIDENTIFIED
 
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.internal.v1.journal_service_pb2_grpc import (
@@ -73,7 +74,7 @@ class Served:
 
 @pytest.fixture
 async def served() -> AsyncIterator[Served]:
-    server = RpcServer()
+    server = RpcServer(internal=UNIDENTIFIED)
     job_log = SaidJobLog()
     listener = server.listen(INTERNAL, "127.0.0.1:0")
     listener.serve(

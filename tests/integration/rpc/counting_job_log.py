@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from tests.identities import UNIDENTIFIED
+
 from spincycle.rpc.limits import INTERNAL, PUBLIC
 from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.v1 import job_log_service_pb2 as pb
@@ -46,7 +48,7 @@ async def serving(
 ) -> AsyncIterator[tuple[CountingJobLog, str, str]]:
     """A service whose calls block until released, on both listeners."""
     job_log = job_log or CountingJobLog()
-    server = server or RpcServer(check=lambda _, __: None)
+    server = server or RpcServer(check=lambda _, __: None, internal=UNIDENTIFIED)
     register = job_log_service_pb2_grpc.add_JobLogServiceServicer_to_server
     service = RpcService(SERVICE, lambda each: register(job_log, each))
     public = server.listen(PUBLIC, "127.0.0.1:0").serve(service)

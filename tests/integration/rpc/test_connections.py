@@ -9,6 +9,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 from tests.health_client import HealthClient
+from tests.identities import UNIDENTIFIED
 from tests.integration.rpc.conftest import SERVICE
 from tests.stream_messages import read_message
 from tests.waiting import until
@@ -21,7 +22,7 @@ from spincycle.rpc.server import RpcServer, RpcService
 @pytest.fixture
 async def server() -> AsyncIterator[tuple[RpcServer, str]]:
     """A server with a short connection age, and the peers of its calls."""
-    server = RpcServer(connection_age=0.2)
+    server = RpcServer(connection_age=0.2, internal=UNIDENTIFIED)
 
     async def get_peer(_: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         return context.peer().encode()
@@ -72,7 +73,7 @@ async def test_a_new_channel_does_not_wait_for_the_backoff_of_another_one_to_the
         await until(lambda: len(attempts) >= 5)
         dead.close()
         await dead.wait_closed()
-        started = RpcServer()
+        started = RpcServer(internal=UNIDENTIFIED)
         started.listen(PUBLIC, address)
         await started.start()
 

@@ -14,6 +14,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
 from tests.health_client import HealthClient
+from tests.identities import UNIDENTIFIED
 from tests.integration.rpc.counting_job_log import (
     METHOD,
     SERVICE,
@@ -54,7 +55,7 @@ asyncio.run(main())
 
 
 async def test_calls_beyond_the_bytes_in_flight_are_rejected_until_others_end() -> None:
-    server = RpcServer(check=lambda _, __: None)
+    server = RpcServer(check=lambda _, __: None, internal=UNIDENTIFIED)
     async with (
         serving(server) as (job_log, public, internal),
         open_channel(public) as channel,
@@ -162,7 +163,7 @@ class Following(CountingJobLog):
 
 
 async def test_streams_do_not_hold_their_requests_after_the_first_response() -> None:
-    server = RpcServer(check=lambda _, __: None)
+    server = RpcServer(check=lambda _, __: None, internal=UNIDENTIFIED)
     request = pb.TailRequest(request_id="r" * (PUBLIC_REQUEST_BYTES - 100))
     async with (
         serving(server, Following()) as (_, public, _),

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
+from tests.identities import UNIDENTIFIED
 from tests.integration.rpc.conftest import SERVICE
 
 from spincycle.rpc.limits import (
@@ -43,7 +44,7 @@ class Watched(JobLogServiceServicer):
 async def watched(
     audience: Audience = PUBLIC, keepalive: Keepalive = SERVER_KEEPALIVE
 ) -> AsyncIterator[tuple[Watched, str]]:
-    server, service = RpcServer(keepalive=keepalive), Watched()
+    server, service = RpcServer(keepalive=keepalive, internal=UNIDENTIFIED), Watched()
     listener = server.listen(audience, "127.0.0.1:0").serve(
         RpcService(SERVICE, partial(add_JobLogServiceServicer_to_server, service))
     )

@@ -10,8 +10,15 @@ from spincycle.gateway.coalescing_transport import LARGE, CoalescingTransport
 class Transport:
     """Records its calls."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_encrypted: bool = False) -> None:
         self.done: list[Any] = []
+        self._is_encrypted = is_encrypted
+
+    def get_extra_info(self, name: str) -> object:
+        return "context" if name == "sslcontext" and self._is_encrypted else None
+
+    def write(self, data: bytes) -> None:
+        self.done.append(bytes(data))
 
     def writelines(self, parts: Iterable[bytes]) -> None:
         self.done.append(b"".join(parts))
@@ -26,8 +33,8 @@ class Transport:
         return 0
 
 
-def joined() -> tuple[CoalescingTransport, list[Any]]:
-    transport = Transport()
+def joined(*, is_encrypted: bool = False) -> tuple[CoalescingTransport, list[Any]]:
+    transport = Transport(is_encrypted=is_encrypted)
     loop = asyncio.get_running_loop()
     return CoalescingTransport(cast("asyncio.Transport", transport), loop), transport.done
 
@@ -66,3 +73,13 @@ async def test_buffered_writes_are_sent_before_close_and_none_after() -> None:
 
     assert done == [b"last words", "closed"]
     assert transport.is_closing()
+
+
+async def test_with_tls_large_writes_are_split_so_that_what_is_unsent_is_counted() -> None:
+    transport, done = joined(is_encrypted=True)
+
+    transport.write(b"h" * 10)
+    transport.write(b"x" * (2 * LARGE))
+
+    assert [len(part) for part in done] == [LARGE, LARGE, 10]
+    assert b"".join(done) == b"h" * 10 + b"x" * (2 * LARGE)

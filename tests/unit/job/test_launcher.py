@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from spincycle.job import JobId, Return, State
+from spincycle.job import JobId, Return, State, launcher_process
 from spincycle.job import launcher as launcher_module
 from spincycle.job.builtin import jobs
 from spincycle.job.errors import LauncherLost
@@ -347,3 +347,13 @@ async def test_a_program_of_a_killed_runner_that_ignores_sigterm_is_killed(tmp_p
 
     await until(lambda: not exists(launcher))
     assert not is_alive(int(file.read_text()))
+
+
+def test_a_launcher_whose_runner_has_ended_before_it_starts_ends_without_a_traceback() -> None:
+    runner = subprocess.Popen([sys.executable, "-c", ""])
+    runner.wait()
+    command = [sys.executable, launcher_process.__file__, "0", str(runner.pid)]
+
+    launcher = subprocess.run(command, check=False, capture_output=True, text=True, timeout=30)
+
+    assert (launcher.returncode, launcher.stderr) == (0, "")

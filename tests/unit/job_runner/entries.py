@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spincycle.errors import SpinCycleError
+from spincycle.identity.append_grants import AppendGrant
 from spincycle.model.journal_entry import JournalEntry
 from spincycle.model.state import State
 
@@ -10,7 +11,8 @@ from spincycle.model.state import State
 class RecordingListener:
     """Records its calls; raises the next of `failures` first, if any."""
 
-    def __init__(self) -> None:
+    def __init__(self, append_grant: AppendGrant | None = None) -> None:
+        self.append_grant = append_grant
         self.calls: list[int | SpinCycleError] = []
         self.failures: list[Exception] = []
 

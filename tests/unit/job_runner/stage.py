@@ -9,6 +9,7 @@ from functools import partial
 
 from spincycle.chain.commands import FinishReport
 from spincycle.errors import SpinCycleError
+from spincycle.identity.append_grants import AppendGrant
 from spincycle.job import Job, JobId, JobTypes, Return, State
 from spincycle.job_runner.fair_slots import FairSlots
 from spincycle.job_runner.ports import (
@@ -88,12 +89,14 @@ class FakeJournal:
 
     def __init__(self) -> None:
         self.entries: list[JournalEntry] = []
+        self.grants: dict[tuple[str, int], AppendGrant | None] = {}
         self.disconnected = False
         self.error: dict[str, SpinCycleError] = {}
         self._pending: list[tuple[CommitListener, int]] = []
 
     def append(self, entry: JournalEntry, listener: CommitListener) -> None:
         self.entries.append(entry)
+        self.grants[entry.request_id, entry.epoch] = listener.append_grant
         loop = asyncio.get_running_loop()
         if entry.request_id in self.error:
             loop.call_soon(listener.refused, self.error[entry.request_id])

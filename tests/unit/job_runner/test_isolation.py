@@ -8,7 +8,7 @@ import pytest
 from tests.unit.chain.chains import chain
 from tests.unit.job_runner.stage import Scripted, Stage, returns, turns, works_until_stopped
 
-from spincycle.errors import EntryConflict, StaleEpoch
+from spincycle.errors import EntryConflict, RemoteError, SpinCycleError, StaleEpoch
 from spincycle.job import DataNotSet, Job, JobId, Return, State
 from spincycle.model.job_chain import Value
 
@@ -173,7 +173,16 @@ async def test_a_retry_waits_until_its_failure_is_committed(stage: Stage) -> Non
     assert len(stage.journal.entries) == 1
 
 
-async def test_a_fenced_chain_stops_its_jobs_and_reports_nothing(stage: Stage) -> None:
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        StaleEpoch("request", 1, 2),
+        RemoteError("may not append", "request", "NOT_YOURS", "PERMISSION_DENIED"),
+    ],
+)
+async def test_a_fenced_chain_stops_its_jobs_and_reports_nothing(
+    stage: Stage, refusal: SpinCycleError
+) -> None:
     hold = asyncio.Event()
 
     async def held(job: Scripted, data: dict[str, Value]) -> Return:
@@ -183,7 +192,7 @@ async def test_a_fenced_chain_stops_its_jobs_and_reports_nothing(stage: Stage) -
     stage.plays |= {"b": [works_until_stopped], "c": [held]}
     stage.runner.run(chain("a > b c > d"), 1)
     await stage.until_started("b", "c")
-    stage.journal.error["request"] = StaleEpoch("request", 1, 2)
+    stage.journal.error["request"] = refusal
     hold.set()
     await turns()
 

@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 import pytest
+from structlog.testing import capture_logs
 from tests.unit.job_runner.entries import RecordingListener, entry
 from tests.unit.job_runner.stage import turns
 
-from spincycle.errors import StaleEpoch
+from spincycle.errors import RemoteError, StaleEpoch
 from spincycle.internal.v1.journal_service_pb2 import AppendRequest, AppendResponse, RefusedEntry
 from spincycle.job_runner.journal_stream import JournalStream
 from spincycle.v1.error_pb2 import Error
@@ -130,3 +131,24 @@ async def test_entries_that_follow_an_acknowledgement_share_a_batch(
     await turns()
 
     assert call.batches == [["quick", "slow"], ["quick", "slow"]]
+
+
+@pytest.mark.parametrize("named", ["one", ""])
+async def test_a_refused_grant_drops_the_entries_of_the_named_request_only(
+    journal: JournalStream, named: str
+) -> None:
+    one, other = RecordingListener(), RecordingListener()
+    for number in (1, 2):
+        journal.append(entry(number, "one"), one)
+        journal.append(entry(number, "other"), other)
+    refusal = RemoteError("not yours", named, "NOT_YOURS", "PERMISSION_DENIED")
+
+    with capture_logs() as logs:
+        at_once = journal._refuse(refusal)
+
+    assert at_once is bool(named), "otherwise the runner waits before it tries again"
+    assert one.calls == ([refusal] if named else [])
+    assert other.calls == []
+    expected = ["other", "other"] if named else ["one", "other", "one", "other"]
+    assert [pending.entry.request_id for pending in journal._pending] == expected
+    assert [log["log_level"] for log in logs] == ["error"]

@@ -9,6 +9,7 @@ import pytest
 from tests.waiting import until
 
 from spincycle.errors import RunnerUnknown
+from spincycle.identity.append_grants import AppendGrant
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
     RunnerCoordinationServiceServicer,
@@ -19,6 +20,7 @@ from spincycle.job_runner.held_chains import HeldChains
 from spincycle.job_runner.lease import Lease
 from spincycle.job_runner.registration import Identity, RunnerRegistration
 from spincycle.rpc.status import abort
+from spincycle.wire.append_grants import decode_grant
 
 
 class Chains:
@@ -242,6 +244,30 @@ async def test_what_a_runner_has_confirmed_is_not_resent(manager: tuple[FakeMana
     assert confirmed == [False, True, False]
     running.cancel()
     await runner.close()
+
+
+async def test_a_runner_shows_the_grants_of_the_chains_that_it_lists(
+    manager: tuple[FakeManager, str],
+) -> None:
+    manager[0].interval = 0.1
+    manager[0].responses = [coordination_pb2.HeartbeatResponse(list_chains=True)]
+    grant = AppendGrant("granted", 3, "key", b"code")
+    epochs = {"granted": 3, "open": 4}
+    held = HeldChains(lambda: epochs, dict, lambda: {"granted": grant})
+    identity = Identity("here:1", 0, 0, ())
+    runner = RunnerRegistration(
+        manager[1], identity, Chains(), held, lambda: 0.0, Lease(), DatabaseClock()
+    )
+    task = asyncio.create_task(runner.run())
+
+    await until(lambda: len(manager[0].heartbeats) >= 2)
+    task.cancel()
+    await runner.close()
+
+    listed = {one.request_id: one for one in manager[0].heartbeats[1].held_chains.chains}
+    assert listed.keys() == epochs.keys()
+    assert decode_grant(listed["granted"].append_grant) == grant
+    assert not listed["open"].HasField("append_grant")
 
 
 def test_a_chain_whose_end_is_not_stored_yet_is_still_held() -> None:

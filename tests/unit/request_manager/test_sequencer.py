@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -12,7 +12,9 @@ from spincycle.errors import ServiceUnavailable
 from spincycle.internal.v1 import job_event_pb2
 from spincycle.model.revision import BEGUN_STEP, ended, number_of, revision_of
 from spincycle.model.state import State
-from spincycle.request_manager.storage.model import Request
+from spincycle.request_manager.storage.change_store import ChangeStore
+from spincycle.request_manager.storage.model import ChainHolder, Request
+from spincycle.request_manager.watch.assignment_check import AssignmentCheck
 from spincycle.request_manager.watch.change_poller import ChangePoller
 from spincycle.request_manager.watch.events import EncodedEvent
 from spincycle.request_manager.watch.registry import SubscriptionRegistry
@@ -58,7 +60,14 @@ class Sequencer:
             cast("RunnerFeeds", NoFeeds()),
             cast("RequestSnapshots", snapshots),
             cast("ChangePoller", NoPoller()),
+            AssignmentCheck(cast("ChangeStore", self), self.registry),
         )
+
+    async def holders(self, request_ids: Sequence[str]) -> dict[str, ChainHolder]:
+        """Every request was assigned before, to any runner."""
+        return {
+            id_: ChainHolder(id_, 2**16, State.RUNNING, "", orphaned=False) for id_ in request_ids
+        }
 
     async def events(self) -> list[EncodedEvent]:
         """Events in the queue of the filter subscriber."""

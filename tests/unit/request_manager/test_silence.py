@@ -27,9 +27,9 @@ class Database:
         self._registrations = count(1)
         self._numbers = count(1)
 
-    def register(self, runner_id: str, address: str = "") -> None:
+    def register(self, runner_id: str, address: str = "", identity: str = "") -> None:
         self._runners[runner_id] = LiveRunner(
-            runner_id, address or runner_id, next(self._registrations), self._heartbeat()
+            runner_id, address or runner_id, next(self._registrations), self._heartbeat(), identity
         )
 
     def beat(self, runner_id: str) -> HeartbeatId:
@@ -169,6 +169,15 @@ def test_a_runner_that_was_replaced_at_its_address_is_overdue_sooner(
     database.register("after", address="r")
     manager.scan_for(3)
     assert manager.monitor.overdue() == {"r": database.heartbeats()["r"]}
+
+
+def test_a_runner_of_another_identity_at_its_address_does_not_replace_a_runner(
+    manager: RequestManager, database: Database
+) -> None:
+    database.register("after", address="r", identity="another")
+
+    manager.scan_for(7)
+    assert manager.monitor.overdue() == {}
 
 
 def test_live_runners_that_share_an_address_have_the_whole_timeout(

@@ -23,6 +23,7 @@ from spincycle.rpc.text_bounds import (
 from spincycle.rpc.texts import check_texts
 from spincycle.v1 import (
     job_chain_pb2,
+    job_log_pb2,
     job_log_service_pb2,
     request_pb2,
     request_report_pb2,
@@ -198,6 +199,16 @@ def test_the_table_names_only_fields_that_exist() -> None:
             coordination_pb2.RegisterRequest(runner_id="x" * 256, job_types=["x" * 256]),
             coordination_pb2.RegisterRequest(runner_id="x" * 2_000_000),
             "runner_id",
+        ),
+        (
+            coordination_pb2.ReportRequest(reports=[coordination_pb2.RunnerReport()] * 10_000),
+            coordination_pb2.ReportRequest(reports=[coordination_pb2.RunnerReport()] * 10_001),
+            "reports",
+        ),
+        (
+            journal_pb2.AppendRequest(entries=[job_log_pb2.JobLog()] * 10_000),
+            journal_pb2.AppendRequest(entries=[job_log_pb2.JobLog()] * 10_001),
+            "entries",
         ),
     ],
 )

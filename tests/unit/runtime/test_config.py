@@ -231,11 +231,11 @@ def test_text_that_is_not_yaml_has_the_wrong_type(monkeypatch: pytest.MonkeyPatc
 
 def test_an_empty_variable_means_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_TLS__KEY", "")
-    monkeypatch.setenv("SHOP_TLS__CA", "ca.pem")
+    monkeypatch.setenv("SHOP_TLS__CLIENT_CA", "ca.pem")
 
     config = load_config(ShopConfig, None)
 
-    assert (config.tls.key, config.tls.ca) == (None, Path("ca.pem"))
+    assert (config.tls.key, config.tls.client_ca) == (None, Path("ca.pem"))
 
 
 def test_names_of_variables_are_case_insensitive(monkeypatch: pytest.MonkeyPatch) -> None:

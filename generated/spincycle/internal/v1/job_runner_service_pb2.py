@@ -23,6 +23,7 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from spincycle.internal.v1 import append_grant_pb2 as spincycle_dot_internal_dot_v1_dot_append__grant__pb2
 from spincycle.internal.v1 import job_event_pb2 as spincycle_dot_internal_dot_v1_dot_job__event__pb2
 from spincycle.v1 import error_pb2 as spincycle_dot_v1_dot_error__pb2
 from spincycle.v1 import job_chain_pb2 as spincycle_dot_v1_dot_job__chain__pb2
@@ -32,7 +33,7 @@ from spincycle.v1 import suspended_job_chain_pb2 as spincycle_dot_v1_dot_suspend
 from spincycle.v1 import waiting_pb2 as spincycle_dot_v1_dot_waiting__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.spincycle/internal/v1/job_runner_service.proto\x12\x15spincycle.internal.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a%spincycle/internal/v1/job_event.proto\x1a\x18spincycle/v1/error.proto\x1a\x1cspincycle/v1/job_chain.proto\x1a\x1aspincycle/v1/request.proto\x1a\x19spincycle/v1/status.proto\x1a&spincycle/v1/suspended_job_chain.proto\x1a\x1aspincycle/v1/waiting.proto\"W\n\nAssignment\x12\x33\n\tjob_chain\x18\x01 \x01(\x0b\x32\x16.spincycle.v1.JobChainR\x08jobChain\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\"S\n\x07Refusal\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12)\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x13.spincycle.v1.ErrorR\x05\x65rror\"t\n\x10RunChainsRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12\x43\n\x0b\x61ssignments\x18\x02 \x03(\x0b\x32!.spincycle.internal.v1.AssignmentR\x0b\x61ssignments\"v\n\x11RunChainsResponse\x12:\n\x08refusals\x18\x01 \x03(\x0b\x32\x1e.spincycle.internal.v1.RefusalR\x08refusals\x12%\n\x0erunner_address\x18\x02 \x01(\tR\rrunnerAddress\"\x85\x01\n\x13ResumeChainsRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12Q\n\x14suspended_job_chains\x18\x02 \x03(\x0b\x32\x1f.spincycle.v1.SuspendedJobChainR\x12suspendedJobChains\"y\n\x14ResumeChainsResponse\x12:\n\x08refusals\x18\x01 \x03(\x0b\x32\x1e.spincycle.internal.v1.RefusalR\x08refusals\x12%\n\x0erunner_address\x18\x02 \x01(\tR\rrunnerAddress\"\xd9\x01\n\x12UploadChainRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\x12\x35\n\tjob_chain\x18\x03 \x01(\x0b\x32\x16.spincycle.v1.JobChainH\x00R\x08jobChain\x12Q\n\x13suspended_job_chain\x18\x04 \x01(\x0b\x32\x1f.spincycle.v1.SuspendedJobChainH\x00R\x11suspendedJobChainB\x06\n\x04part\"<\n\x13UploadChainResponse\x12%\n\x0erunner_address\x18\x01 \x01(\tR\rrunnerAddress\"L\n\x11StopChainsRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"D\n\x12StopChainsResponse\x12.\n\x13unknown_request_ids\x18\x01 \x03(\tR\x11unknownRequestIds\"O\n\x14SuspendChainsRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"G\n\x15SuspendChainsResponse\x12.\n\x13unknown_request_ids\x18\x01 \x03(\tR\x11unknownRequestIds\"\x83\x01\n\x12ListRunningRequest\x12\x32\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1a.spincycle.v1.StatusFilterR\x06\x66ilter\x12\x39\n\x05\x61\x66ter\x18\x02 \x01(\x0b\x32#.spincycle.internal.v1.RunningPlaceR\x05\x61\x66ter\"\x7f\n\x0cRunningPlace\x12\x39\n\nstarted_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartedAt\x12\x1d\n\nrequest_id\x18\x02 \x01(\tR\trequestId\x12\x15\n\x06job_id\x18\x03 \x01(\tR\x05jobId\"~\n\x13ListRunningResponse\x12+\n\x04jobs\x18\x01 \x03(\x0b\x32\x17.spincycle.v1.JobStatusR\x04jobs\x12\x1b\n\trunner_id\x18\x02 \x01(\tR\x08runnerId\x12\x1d\n\ntotal_size\x18\x03 \x01(\rR\ttotalSize\"\xb9\x01\n\x13\x45xplainChainRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x17\n\x07job_ids\x18\x02 \x03(\tR\x06jobIds\x12\x32\n\x07reasons\x18\x03 \x03(\x0e\x32\x18.spincycle.v1.WaitReasonR\x07reasons\x12\x14\n\x05limit\x18\x04 \x01(\rR\x05limit\x12 \n\x0c\x61\x66ter_job_id\x18\x05 \x01(\tR\nafterJobId\"^\n\x14\x45xplainChainResponse\x12,\n\x04jobs\x18\x01 \x03(\x0b\x32\x18.spincycle.v1.WaitingJobR\x04jobs\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message\"\x89\x01\n\x10WatchJobsRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12\x1b\n\trunner_id\x18\x02 \x01(\tR\x08runnerId\x12&\n\x0c\x61\x66ter_offset\x18\x03 \x01(\x04H\x00R\x0b\x61\x66terOffset\x88\x01\x01\x42\x0f\n\r_after_offset\"\x8b\x01\n\x11WatchJobsResponse\x12\x37\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1f.spincycle.internal.v1.JobEventR\x06\x65vents\x12=\n\x07started\x18\x02 \x01(\x0b\x32#.spincycle.internal.v1.WatchStartedR\x07started\"Y\n\x0cWatchStarted\x12\x16\n\x06offset\x18\x01 \x01(\x04R\x06offset\x12\x10\n\x03gap\x18\x02 \x01(\x08R\x03gap\x12\x1f\n\x0brequest_ids\x18\x03 \x03(\tR\nrequestIds\"R\n\x15\x44\x65scribeChainsRequest\x12\x39\n\x06\x63hains\x18\x01 \x03(\x0b\x32!.spincycle.internal.v1.KnownChainR\x06\x63hains\"j\n\nKnownChain\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\x12\'\n\x0fsequence_number\x18\x03 \x01(\x04R\x0esequenceNumber\"\xa4\x01\n\x16\x44\x65scribeChainsResponse\x12:\n\x06\x63hains\x18\x01 \x03(\x0b\x32\".spincycle.internal.v1.ChainStatusR\x06\x63hains\x12\x16\n\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x36\n\x17uncommitted_request_ids\x18\x03 \x03(\tR\x15uncommittedRequestIds\"\x9e\x02\n\x0b\x43hainStatus\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\x12\'\n\x0fsequence_number\x18\x03 \x01(\x04R\x0esequenceNumber\x12\x37\n\x06missed\x18\x04 \x03(\x0b\x32\x1f.spincycle.internal.v1.JobEventR\x06missed\x12\x1a\n\x08\x63omplete\x18\x05 \x01(\x08R\x08\x63omplete\x12+\n\x04jobs\x18\x06 \x03(\x0b\x32\x17.spincycle.v1.JobStatusR\x04jobs\x12/\n\x06\x63ounts\x18\x07 \x01(\x0b\x32\x17.spincycle.v1.JobCountsR\x06\x63ounts2\xdf\x07\n\x10JobRunnerService\x12\x63\n\tRunChains\x12\'.spincycle.internal.v1.RunChainsRequest\x1a(.spincycle.internal.v1.RunChainsResponse\"\x03\x90\x02\x02\x12l\n\x0cResumeChains\x12*.spincycle.internal.v1.ResumeChainsRequest\x1a+.spincycle.internal.v1.ResumeChainsResponse\"\x03\x90\x02\x02\x12k\n\x0bUploadChain\x12).spincycle.internal.v1.UploadChainRequest\x1a*.spincycle.internal.v1.UploadChainResponse\"\x03\x90\x02\x02(\x01\x12\x66\n\nStopChains\x12(.spincycle.internal.v1.StopChainsRequest\x1a).spincycle.internal.v1.StopChainsResponse\"\x03\x90\x02\x02\x12o\n\rSuspendChains\x12+.spincycle.internal.v1.SuspendChainsRequest\x1a,.spincycle.internal.v1.SuspendChainsResponse\"\x03\x90\x02\x02\x12i\n\x0bListRunning\x12).spincycle.internal.v1.ListRunningRequest\x1a*.spincycle.internal.v1.ListRunningResponse\"\x03\x90\x02\x01\x12l\n\x0c\x45xplainChain\x12*.spincycle.internal.v1.ExplainChainRequest\x1a+.spincycle.internal.v1.ExplainChainResponse\"\x03\x90\x02\x01\x12\x65\n\tWatchJobs\x12\'.spincycle.internal.v1.WatchJobsRequest\x1a(.spincycle.internal.v1.WatchJobsResponse\"\x03\x90\x02\x01\x30\x01\x12r\n\x0e\x44\x65scribeChains\x12,.spincycle.internal.v1.DescribeChainsRequest\x1a-.spincycle.internal.v1.DescribeChainsResponse\"\x03\x90\x02\x01\x42\x95\x01\n\x15spincycle.internal.v1P\x01Z)spincycle/internal/v1;spincycleinternalv1\xa2\x02\x04SPCI\xaa\x02\x15SpinCycle.Internal.V1\xca\x02\x15SpinCycle\\Internal\\V1\xea\x02\x17SpinCycle::Internal::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n.spincycle/internal/v1/job_runner_service.proto\x12\x15spincycle.internal.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(spincycle/internal/v1/append_grant.proto\x1a%spincycle/internal/v1/job_event.proto\x1a\x18spincycle/v1/error.proto\x1a\x1cspincycle/v1/job_chain.proto\x1a\x1aspincycle/v1/request.proto\x1a\x19spincycle/v1/status.proto\x1a&spincycle/v1/suspended_job_chain.proto\x1a\x1aspincycle/v1/waiting.proto\"\x9e\x01\n\nAssignment\x12\x33\n\tjob_chain\x18\x01 \x01(\x0b\x32\x16.spincycle.v1.JobChainR\x08jobChain\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\x12\x45\n\x0c\x61ppend_grant\x18\x03 \x01(\x0b\x32\".spincycle.internal.v1.AppendGrantR\x0b\x61ppendGrant\"S\n\x07Refusal\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12)\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x13.spincycle.v1.ErrorR\x05\x65rror\"t\n\x10RunChainsRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12\x43\n\x0b\x61ssignments\x18\x02 \x03(\x0b\x32!.spincycle.internal.v1.AssignmentR\x0b\x61ssignments\"v\n\x11RunChainsResponse\x12:\n\x08refusals\x18\x01 \x03(\x0b\x32\x1e.spincycle.internal.v1.RefusalR\x08refusals\x12%\n\x0erunner_address\x18\x02 \x01(\tR\rrunnerAddress\"\xce\x01\n\x13ResumeChainsRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12Q\n\x14suspended_job_chains\x18\x02 \x03(\x0b\x32\x1f.spincycle.v1.SuspendedJobChainR\x12suspendedJobChains\x12G\n\rappend_grants\x18\x03 \x03(\x0b\x32\".spincycle.internal.v1.AppendGrantR\x0c\x61ppendGrants\"y\n\x14ResumeChainsResponse\x12:\n\x08refusals\x18\x01 \x03(\x0b\x32\x1e.spincycle.internal.v1.RefusalR\x08refusals\x12%\n\x0erunner_address\x18\x02 \x01(\tR\rrunnerAddress\"\xa0\x02\n\x12UploadChainRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\x12\x35\n\tjob_chain\x18\x03 \x01(\x0b\x32\x16.spincycle.v1.JobChainH\x00R\x08jobChain\x12Q\n\x13suspended_job_chain\x18\x04 \x01(\x0b\x32\x1f.spincycle.v1.SuspendedJobChainH\x00R\x11suspendedJobChain\x12\x45\n\x0c\x61ppend_grant\x18\x05 \x01(\x0b\x32\".spincycle.internal.v1.AppendGrantR\x0b\x61ppendGrantB\x06\n\x04part\"<\n\x13UploadChainResponse\x12%\n\x0erunner_address\x18\x01 \x01(\tR\rrunnerAddress\"L\n\x11StopChainsRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"D\n\x12StopChainsResponse\x12.\n\x13unknown_request_ids\x18\x01 \x03(\tR\x11unknownRequestIds\"O\n\x14SuspendChainsRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12\x16\n\x06reason\x18\x02 \x01(\tR\x06reason\"G\n\x15SuspendChainsResponse\x12.\n\x13unknown_request_ids\x18\x01 \x03(\tR\x11unknownRequestIds\"\x83\x01\n\x12ListRunningRequest\x12\x32\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1a.spincycle.v1.StatusFilterR\x06\x66ilter\x12\x39\n\x05\x61\x66ter\x18\x02 \x01(\x0b\x32#.spincycle.internal.v1.RunningPlaceR\x05\x61\x66ter\"\x7f\n\x0cRunningPlace\x12\x39\n\nstarted_at\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartedAt\x12\x1d\n\nrequest_id\x18\x02 \x01(\tR\trequestId\x12\x15\n\x06job_id\x18\x03 \x01(\tR\x05jobId\"~\n\x13ListRunningResponse\x12+\n\x04jobs\x18\x01 \x03(\x0b\x32\x17.spincycle.v1.JobStatusR\x04jobs\x12\x1b\n\trunner_id\x18\x02 \x01(\tR\x08runnerId\x12\x1d\n\ntotal_size\x18\x03 \x01(\rR\ttotalSize\"\xb9\x01\n\x13\x45xplainChainRequest\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x17\n\x07job_ids\x18\x02 \x03(\tR\x06jobIds\x12\x32\n\x07reasons\x18\x03 \x03(\x0e\x32\x18.spincycle.v1.WaitReasonR\x07reasons\x12\x14\n\x05limit\x18\x04 \x01(\rR\x05limit\x12 \n\x0c\x61\x66ter_job_id\x18\x05 \x01(\tR\nafterJobId\"^\n\x14\x45xplainChainResponse\x12,\n\x04jobs\x18\x01 \x03(\x0b\x32\x18.spincycle.v1.WaitingJobR\x04jobs\x12\x18\n\x07message\x18\x02 \x01(\tR\x07message\"\x89\x01\n\x10WatchJobsRequest\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12\x1b\n\trunner_id\x18\x02 \x01(\tR\x08runnerId\x12&\n\x0c\x61\x66ter_offset\x18\x03 \x01(\x04H\x00R\x0b\x61\x66terOffset\x88\x01\x01\x42\x0f\n\r_after_offset\"\x8b\x01\n\x11WatchJobsResponse\x12\x37\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1f.spincycle.internal.v1.JobEventR\x06\x65vents\x12=\n\x07started\x18\x02 \x01(\x0b\x32#.spincycle.internal.v1.WatchStartedR\x07started\"Y\n\x0cWatchStarted\x12\x16\n\x06offset\x18\x01 \x01(\x04R\x06offset\x12\x10\n\x03gap\x18\x02 \x01(\x08R\x03gap\x12\x1f\n\x0brequest_ids\x18\x03 \x03(\tR\nrequestIds\"R\n\x15\x44\x65scribeChainsRequest\x12\x39\n\x06\x63hains\x18\x01 \x03(\x0b\x32!.spincycle.internal.v1.KnownChainR\x06\x63hains\"j\n\nKnownChain\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\x12\'\n\x0fsequence_number\x18\x03 \x01(\x04R\x0esequenceNumber\"\xa4\x01\n\x16\x44\x65scribeChainsResponse\x12:\n\x06\x63hains\x18\x01 \x03(\x0b\x32\".spincycle.internal.v1.ChainStatusR\x06\x63hains\x12\x16\n\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x36\n\x17uncommitted_request_ids\x18\x03 \x03(\tR\x15uncommittedRequestIds\"\x9e\x02\n\x0b\x43hainStatus\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\x12\'\n\x0fsequence_number\x18\x03 \x01(\x04R\x0esequenceNumber\x12\x37\n\x06missed\x18\x04 \x03(\x0b\x32\x1f.spincycle.internal.v1.JobEventR\x06missed\x12\x1a\n\x08\x63omplete\x18\x05 \x01(\x08R\x08\x63omplete\x12+\n\x04jobs\x18\x06 \x03(\x0b\x32\x17.spincycle.v1.JobStatusR\x04jobs\x12/\n\x06\x63ounts\x18\x07 \x01(\x0b\x32\x17.spincycle.v1.JobCountsR\x06\x63ounts2\xdf\x07\n\x10JobRunnerService\x12\x63\n\tRunChains\x12\'.spincycle.internal.v1.RunChainsRequest\x1a(.spincycle.internal.v1.RunChainsResponse\"\x03\x90\x02\x02\x12l\n\x0cResumeChains\x12*.spincycle.internal.v1.ResumeChainsRequest\x1a+.spincycle.internal.v1.ResumeChainsResponse\"\x03\x90\x02\x02\x12k\n\x0bUploadChain\x12).spincycle.internal.v1.UploadChainRequest\x1a*.spincycle.internal.v1.UploadChainResponse\"\x03\x90\x02\x02(\x01\x12\x66\n\nStopChains\x12(.spincycle.internal.v1.StopChainsRequest\x1a).spincycle.internal.v1.StopChainsResponse\"\x03\x90\x02\x02\x12o\n\rSuspendChains\x12+.spincycle.internal.v1.SuspendChainsRequest\x1a,.spincycle.internal.v1.SuspendChainsResponse\"\x03\x90\x02\x02\x12i\n\x0bListRunning\x12).spincycle.internal.v1.ListRunningRequest\x1a*.spincycle.internal.v1.ListRunningResponse\"\x03\x90\x02\x01\x12l\n\x0c\x45xplainChain\x12*.spincycle.internal.v1.ExplainChainRequest\x1a+.spincycle.internal.v1.ExplainChainResponse\"\x03\x90\x02\x01\x12\x65\n\tWatchJobs\x12\'.spincycle.internal.v1.WatchJobsRequest\x1a(.spincycle.internal.v1.WatchJobsResponse\"\x03\x90\x02\x01\x30\x01\x12r\n\x0e\x44\x65scribeChains\x12,.spincycle.internal.v1.DescribeChainsRequest\x1a-.spincycle.internal.v1.DescribeChainsResponse\"\x03\x90\x02\x01\x42\x95\x01\n\x15spincycle.internal.v1P\x01Z)spincycle/internal/v1;spincycleinternalv1\xa2\x02\x04SPCI\xaa\x02\x15SpinCycle.Internal.V1\xca\x02\x15SpinCycle\\Internal\\V1\xea\x02\x17SpinCycle::Internal::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,54 +59,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOBRUNNERSERVICE'].methods_by_name['WatchJobs']._serialized_options = b'\220\002\001'
   _globals['_JOBRUNNERSERVICE'].methods_by_name['DescribeChains']._loaded_options = None
   _globals['_JOBRUNNERSERVICE'].methods_by_name['DescribeChains']._serialized_options = b'\220\002\001'
-  _globals['_ASSIGNMENT']._serialized_start=324
-  _globals['_ASSIGNMENT']._serialized_end=411
-  _globals['_REFUSAL']._serialized_start=413
-  _globals['_REFUSAL']._serialized_end=496
-  _globals['_RUNCHAINSREQUEST']._serialized_start=498
-  _globals['_RUNCHAINSREQUEST']._serialized_end=614
-  _globals['_RUNCHAINSRESPONSE']._serialized_start=616
-  _globals['_RUNCHAINSRESPONSE']._serialized_end=734
-  _globals['_RESUMECHAINSREQUEST']._serialized_start=737
-  _globals['_RESUMECHAINSREQUEST']._serialized_end=870
-  _globals['_RESUMECHAINSRESPONSE']._serialized_start=872
-  _globals['_RESUMECHAINSRESPONSE']._serialized_end=993
-  _globals['_UPLOADCHAINREQUEST']._serialized_start=996
-  _globals['_UPLOADCHAINREQUEST']._serialized_end=1213
-  _globals['_UPLOADCHAINRESPONSE']._serialized_start=1215
-  _globals['_UPLOADCHAINRESPONSE']._serialized_end=1275
-  _globals['_STOPCHAINSREQUEST']._serialized_start=1277
-  _globals['_STOPCHAINSREQUEST']._serialized_end=1353
-  _globals['_STOPCHAINSRESPONSE']._serialized_start=1355
-  _globals['_STOPCHAINSRESPONSE']._serialized_end=1423
-  _globals['_SUSPENDCHAINSREQUEST']._serialized_start=1425
-  _globals['_SUSPENDCHAINSREQUEST']._serialized_end=1504
-  _globals['_SUSPENDCHAINSRESPONSE']._serialized_start=1506
-  _globals['_SUSPENDCHAINSRESPONSE']._serialized_end=1577
-  _globals['_LISTRUNNINGREQUEST']._serialized_start=1580
-  _globals['_LISTRUNNINGREQUEST']._serialized_end=1711
-  _globals['_RUNNINGPLACE']._serialized_start=1713
-  _globals['_RUNNINGPLACE']._serialized_end=1840
-  _globals['_LISTRUNNINGRESPONSE']._serialized_start=1842
-  _globals['_LISTRUNNINGRESPONSE']._serialized_end=1968
-  _globals['_EXPLAINCHAINREQUEST']._serialized_start=1971
-  _globals['_EXPLAINCHAINREQUEST']._serialized_end=2156
-  _globals['_EXPLAINCHAINRESPONSE']._serialized_start=2158
-  _globals['_EXPLAINCHAINRESPONSE']._serialized_end=2252
-  _globals['_WATCHJOBSREQUEST']._serialized_start=2255
-  _globals['_WATCHJOBSREQUEST']._serialized_end=2392
-  _globals['_WATCHJOBSRESPONSE']._serialized_start=2395
-  _globals['_WATCHJOBSRESPONSE']._serialized_end=2534
-  _globals['_WATCHSTARTED']._serialized_start=2536
-  _globals['_WATCHSTARTED']._serialized_end=2625
-  _globals['_DESCRIBECHAINSREQUEST']._serialized_start=2627
-  _globals['_DESCRIBECHAINSREQUEST']._serialized_end=2709
-  _globals['_KNOWNCHAIN']._serialized_start=2711
-  _globals['_KNOWNCHAIN']._serialized_end=2817
-  _globals['_DESCRIBECHAINSRESPONSE']._serialized_start=2820
-  _globals['_DESCRIBECHAINSRESPONSE']._serialized_end=2984
-  _globals['_CHAINSTATUS']._serialized_start=2987
-  _globals['_CHAINSTATUS']._serialized_end=3273
-  _globals['_JOBRUNNERSERVICE']._serialized_start=3276
-  _globals['_JOBRUNNERSERVICE']._serialized_end=4267
+  _globals['_ASSIGNMENT']._serialized_start=367
+  _globals['_ASSIGNMENT']._serialized_end=525
+  _globals['_REFUSAL']._serialized_start=527
+  _globals['_REFUSAL']._serialized_end=610
+  _globals['_RUNCHAINSREQUEST']._serialized_start=612
+  _globals['_RUNCHAINSREQUEST']._serialized_end=728
+  _globals['_RUNCHAINSRESPONSE']._serialized_start=730
+  _globals['_RUNCHAINSRESPONSE']._serialized_end=848
+  _globals['_RESUMECHAINSREQUEST']._serialized_start=851
+  _globals['_RESUMECHAINSREQUEST']._serialized_end=1057
+  _globals['_RESUMECHAINSRESPONSE']._serialized_start=1059
+  _globals['_RESUMECHAINSRESPONSE']._serialized_end=1180
+  _globals['_UPLOADCHAINREQUEST']._serialized_start=1183
+  _globals['_UPLOADCHAINREQUEST']._serialized_end=1471
+  _globals['_UPLOADCHAINRESPONSE']._serialized_start=1473
+  _globals['_UPLOADCHAINRESPONSE']._serialized_end=1533
+  _globals['_STOPCHAINSREQUEST']._serialized_start=1535
+  _globals['_STOPCHAINSREQUEST']._serialized_end=1611
+  _globals['_STOPCHAINSRESPONSE']._serialized_start=1613
+  _globals['_STOPCHAINSRESPONSE']._serialized_end=1681
+  _globals['_SUSPENDCHAINSREQUEST']._serialized_start=1683
+  _globals['_SUSPENDCHAINSREQUEST']._serialized_end=1762
+  _globals['_SUSPENDCHAINSRESPONSE']._serialized_start=1764
+  _globals['_SUSPENDCHAINSRESPONSE']._serialized_end=1835
+  _globals['_LISTRUNNINGREQUEST']._serialized_start=1838
+  _globals['_LISTRUNNINGREQUEST']._serialized_end=1969
+  _globals['_RUNNINGPLACE']._serialized_start=1971
+  _globals['_RUNNINGPLACE']._serialized_end=2098
+  _globals['_LISTRUNNINGRESPONSE']._serialized_start=2100
+  _globals['_LISTRUNNINGRESPONSE']._serialized_end=2226
+  _globals['_EXPLAINCHAINREQUEST']._serialized_start=2229
+  _globals['_EXPLAINCHAINREQUEST']._serialized_end=2414
+  _globals['_EXPLAINCHAINRESPONSE']._serialized_start=2416
+  _globals['_EXPLAINCHAINRESPONSE']._serialized_end=2510
+  _globals['_WATCHJOBSREQUEST']._serialized_start=2513
+  _globals['_WATCHJOBSREQUEST']._serialized_end=2650
+  _globals['_WATCHJOBSRESPONSE']._serialized_start=2653
+  _globals['_WATCHJOBSRESPONSE']._serialized_end=2792
+  _globals['_WATCHSTARTED']._serialized_start=2794
+  _globals['_WATCHSTARTED']._serialized_end=2883
+  _globals['_DESCRIBECHAINSREQUEST']._serialized_start=2885
+  _globals['_DESCRIBECHAINSREQUEST']._serialized_end=2967
+  _globals['_KNOWNCHAIN']._serialized_start=2969
+  _globals['_KNOWNCHAIN']._serialized_end=3075
+  _globals['_DESCRIBECHAINSRESPONSE']._serialized_start=3078
+  _globals['_DESCRIBECHAINSRESPONSE']._serialized_end=3242
+  _globals['_CHAINSTATUS']._serialized_start=3245
+  _globals['_CHAINSTATUS']._serialized_end=3531
+  _globals['_JOBRUNNERSERVICE']._serialized_start=3534
+  _globals['_JOBRUNNERSERVICE']._serialized_end=4525
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from spincycle.internal.v1 import append_grant_pb2 as _append_grant_pb2
 from spincycle.internal.v1 import job_event_pb2 as _job_event_pb2
 from spincycle.v1 import error_pb2 as _error_pb2
 from spincycle.v1 import job_chain_pb2 as _job_chain_pb2
@@ -34,21 +35,27 @@ class Assignment(_message.Message):
 
     JOB_CHAIN_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
+    APPEND_GRANT_FIELD_NUMBER: _builtins.int
     epoch: _builtins.int
     """Epoch of the request; see FinishRequest.epoch."""
     @_builtins.property
     def job_chain(self) -> _job_chain_pb2.JobChain:
         """The chain."""
 
+    @_builtins.property
+    def append_grant(self) -> _append_grant_pb2.AppendGrant:
+        """Entitles the runner to append entries of the request. Unset if the services are not identified."""
+
     def __init__(
         self,
         *,
         job_chain: _job_chain_pb2.JobChain | None = ...,
         epoch: _builtins.int = ...,
+        append_grant: _append_grant_pb2.AppendGrant | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["job_chain", b"job_chain"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["append_grant", b"append_grant", "job_chain", b"job_chain"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "job_chain", b"job_chain"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_grant", b"append_grant", "epoch", b"epoch", "job_chain", b"job_chain"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -146,21 +153,27 @@ class ResumeChainsRequest(_message.Message):
 
     RUNNER_ID_FIELD_NUMBER: _builtins.int
     SUSPENDED_JOB_CHAINS_FIELD_NUMBER: _builtins.int
+    APPEND_GRANTS_FIELD_NUMBER: _builtins.int
     runner_id: _builtins.str
     """Runner that the call is meant for."""
     @_builtins.property
     def suspended_job_chains(self) -> _containers.RepeatedCompositeFieldContainer[_suspended_job_chain_pb2.SuspendedJobChain]:
         """The chains, each with the epoch of its new assignment."""
 
+    @_builtins.property
+    def append_grants(self) -> _containers.RepeatedCompositeFieldContainer[_append_grant_pb2.AppendGrant]:
+        """Grants for the chains, in any order; see Assignment.append_grant."""
+
     def __init__(
         self,
         *,
         runner_id: _builtins.str = ...,
         suspended_job_chains: _abc.Iterable[_suspended_job_chain_pb2.SuspendedJobChain] | None = ...,
+        append_grants: _abc.Iterable[_append_grant_pb2.AppendGrant] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["runner_id", b"runner_id", "suspended_job_chains", b"suspended_job_chains"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_grants", b"append_grants", "runner_id", b"runner_id", "suspended_job_chains", b"suspended_job_chains"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -204,6 +217,7 @@ class UploadChainRequest(_message.Message):
     EPOCH_FIELD_NUMBER: _builtins.int
     JOB_CHAIN_FIELD_NUMBER: _builtins.int
     SUSPENDED_JOB_CHAIN_FIELD_NUMBER: _builtins.int
+    APPEND_GRANT_FIELD_NUMBER: _builtins.int
     runner_id: _builtins.str
     """Runner that the call is meant for. Set in the first part."""
     epoch: _builtins.int
@@ -216,6 +230,10 @@ class UploadChainRequest(_message.Message):
     def suspended_job_chain(self) -> _suspended_job_chain_pb2.SuspendedJobChain:
         """Part of a chain that ran before."""
 
+    @_builtins.property
+    def append_grant(self) -> _append_grant_pb2.AppendGrant:
+        """See Assignment.append_grant. Set in the first part."""
+
     def __init__(
         self,
         *,
@@ -223,10 +241,11 @@ class UploadChainRequest(_message.Message):
         epoch: _builtins.int = ...,
         job_chain: _job_chain_pb2.JobChain | None = ...,
         suspended_job_chain: _suspended_job_chain_pb2.SuspendedJobChain | None = ...,
+        append_grant: _append_grant_pb2.AppendGrant | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["job_chain", b"job_chain", "part", b"part", "suspended_job_chain", b"suspended_job_chain"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["append_grant", b"append_grant", "job_chain", b"job_chain", "part", b"part", "suspended_job_chain", b"suspended_job_chain"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "job_chain", b"job_chain", "part", b"part", "runner_id", b"runner_id", "suspended_job_chain", b"suspended_job_chain"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_grant", b"append_grant", "epoch", b"epoch", "job_chain", b"job_chain", "part", b"part", "runner_id", b"runner_id", "suspended_job_chain", b"suspended_job_chain"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["job_chain", "suspended_job_chain"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015

@@ -22,12 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from spincycle.internal.v1 import append_grant_pb2 as spincycle_dot_internal_dot_v1_dot_append__grant__pb2
 from spincycle.v1 import error_pb2 as spincycle_dot_v1_dot_error__pb2
 from spincycle.v1 import job_log_pb2 as spincycle_dot_v1_dot_job__log__pb2
 from spincycle.v1 import job_output_pb2 as spincycle_dot_v1_dot_job__output__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+spincycle/internal/v1/journal_service.proto\x12\x15spincycle.internal.v1\x1a\x18spincycle/v1/error.proto\x1a\x1aspincycle/v1/job_log.proto\x1a\x1dspincycle/v1/job_output.proto\"U\n\rAppendRequest\x12\x14\n\x05\x62\x61tch\x18\x01 \x01(\x04R\x05\x62\x61tch\x12.\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x14.spincycle.v1.JobLogR\x07\x65ntries\"e\n\x0e\x41ppendResponse\x12\x14\n\x05\x62\x61tch\x18\x01 \x01(\x04R\x05\x62\x61tch\x12=\n\x07refused\x18\x02 \x03(\x0b\x32#.spincycle.internal.v1.RefusedEntryR\x07refused\"\xb3\x01\n\x0cRefusedEntry\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x15\n\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x1d\n\ntry_number\x18\x03 \x01(\rR\ttryNumber\x12)\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x13.spincycle.v1.ErrorR\x05\x65rror\x12#\n\rcurrent_epoch\x18\x05 \x01(\x04R\x0c\x63urrentEpoch\"I\n\x0c\x46\x65nceRequest\x12\x39\n\x06\x66\x65nces\x18\x01 \x03(\x0b\x32!.spincycle.internal.v1.EpochFenceR\x06\x66\x65nces\"A\n\nEpochFence\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\"J\n\rFenceResponse\x12\x39\n\x06higher\x18\x01 \x03(\x0b\x32!.spincycle.internal.v1.EpochFenceR\x06higher\"E\n\x12OfferOutputRequest\x12/\n\x06pieces\x18\x01 \x03(\x0b\x32\x17.spincycle.v1.JobOutputR\x06pieces\"d\n\x13OfferOutputResponse\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12,\n\x12replay_request_ids\x18\x02 \x03(\tR\x10replayRequestIds2\xb3\x02\n\x0eJournalService\x12^\n\x06\x41ppend\x12$.spincycle.internal.v1.AppendRequest\x1a%.spincycle.internal.v1.AppendResponse\"\x03\x90\x02\x02(\x01\x30\x01\x12W\n\x05\x46\x65nce\x12#.spincycle.internal.v1.FenceRequest\x1a$.spincycle.internal.v1.FenceResponse\"\x03\x90\x02\x02\x12h\n\x0bOfferOutput\x12).spincycle.internal.v1.OfferOutputRequest\x1a*.spincycle.internal.v1.OfferOutputResponse(\x01\x30\x01\x42\x95\x01\n\x15spincycle.internal.v1P\x01Z)spincycle/internal/v1;spincycleinternalv1\xa2\x02\x04SPCI\xaa\x02\x15SpinCycle.Internal.V1\xca\x02\x15SpinCycle\\Internal\\V1\xea\x02\x17SpinCycle::Internal::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+spincycle/internal/v1/journal_service.proto\x12\x15spincycle.internal.v1\x1a(spincycle/internal/v1/append_grant.proto\x1a\x18spincycle/v1/error.proto\x1a\x1aspincycle/v1/job_log.proto\x1a\x1dspincycle/v1/job_output.proto\"\x91\x01\n\rAppendRequest\x12\x14\n\x05\x62\x61tch\x18\x01 \x01(\x04R\x05\x62\x61tch\x12.\n\x07\x65ntries\x18\x02 \x03(\x0b\x32\x14.spincycle.v1.JobLogR\x07\x65ntries\x12:\n\x06grants\x18\x03 \x03(\x0b\x32\".spincycle.internal.v1.AppendGrantR\x06grants\"e\n\x0e\x41ppendResponse\x12\x14\n\x05\x62\x61tch\x18\x01 \x01(\x04R\x05\x62\x61tch\x12=\n\x07refused\x18\x02 \x03(\x0b\x32#.spincycle.internal.v1.RefusedEntryR\x07refused\"\xb3\x01\n\x0cRefusedEntry\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x15\n\x06job_id\x18\x02 \x01(\tR\x05jobId\x12\x1d\n\ntry_number\x18\x03 \x01(\rR\ttryNumber\x12)\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x13.spincycle.v1.ErrorR\x05\x65rror\x12#\n\rcurrent_epoch\x18\x05 \x01(\x04R\x0c\x63urrentEpoch\"I\n\x0c\x46\x65nceRequest\x12\x39\n\x06\x66\x65nces\x18\x01 \x03(\x0b\x32!.spincycle.internal.v1.EpochFenceR\x06\x66\x65nces\"A\n\nEpochFence\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\"J\n\rFenceResponse\x12\x39\n\x06higher\x18\x01 \x03(\x0b\x32!.spincycle.internal.v1.EpochFenceR\x06higher\"\x81\x01\n\x12OfferOutputRequest\x12/\n\x06pieces\x18\x01 \x03(\x0b\x32\x17.spincycle.v1.JobOutputR\x06pieces\x12:\n\x06grants\x18\x02 \x03(\x0b\x32\".spincycle.internal.v1.AppendGrantR\x06grants\"d\n\x13OfferOutputResponse\x12\x1f\n\x0brequest_ids\x18\x01 \x03(\tR\nrequestIds\x12,\n\x12replay_request_ids\x18\x02 \x03(\tR\x10replayRequestIds2\xb3\x02\n\x0eJournalService\x12^\n\x06\x41ppend\x12$.spincycle.internal.v1.AppendRequest\x1a%.spincycle.internal.v1.AppendResponse\"\x03\x90\x02\x02(\x01\x30\x01\x12W\n\x05\x46\x65nce\x12#.spincycle.internal.v1.FenceRequest\x1a$.spincycle.internal.v1.FenceResponse\"\x03\x90\x02\x02\x12h\n\x0bOfferOutput\x12).spincycle.internal.v1.OfferOutputRequest\x1a*.spincycle.internal.v1.OfferOutputResponse(\x01\x30\x01\x42\x95\x01\n\x15spincycle.internal.v1P\x01Z)spincycle/internal/v1;spincycleinternalv1\xa2\x02\x04SPCI\xaa\x02\x15SpinCycle.Internal.V1\xca\x02\x15SpinCycle\\Internal\\V1\xea\x02\x17SpinCycle::Internal::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,22 +40,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_JOURNALSERVICE'].methods_by_name['Append']._serialized_options = b'\220\002\002'
   _globals['_JOURNALSERVICE'].methods_by_name['Fence']._loaded_options = None
   _globals['_JOURNALSERVICE'].methods_by_name['Fence']._serialized_options = b'\220\002\002'
-  _globals['_APPENDREQUEST']._serialized_start=155
-  _globals['_APPENDREQUEST']._serialized_end=240
-  _globals['_APPENDRESPONSE']._serialized_start=242
-  _globals['_APPENDRESPONSE']._serialized_end=343
-  _globals['_REFUSEDENTRY']._serialized_start=346
-  _globals['_REFUSEDENTRY']._serialized_end=525
-  _globals['_FENCEREQUEST']._serialized_start=527
-  _globals['_FENCEREQUEST']._serialized_end=600
-  _globals['_EPOCHFENCE']._serialized_start=602
-  _globals['_EPOCHFENCE']._serialized_end=667
-  _globals['_FENCERESPONSE']._serialized_start=669
-  _globals['_FENCERESPONSE']._serialized_end=743
-  _globals['_OFFEROUTPUTREQUEST']._serialized_start=745
-  _globals['_OFFEROUTPUTREQUEST']._serialized_end=814
-  _globals['_OFFEROUTPUTRESPONSE']._serialized_start=816
-  _globals['_OFFEROUTPUTRESPONSE']._serialized_end=916
-  _globals['_JOURNALSERVICE']._serialized_start=919
-  _globals['_JOURNALSERVICE']._serialized_end=1226
+  _globals['_APPENDREQUEST']._serialized_start=198
+  _globals['_APPENDREQUEST']._serialized_end=343
+  _globals['_APPENDRESPONSE']._serialized_start=345
+  _globals['_APPENDRESPONSE']._serialized_end=446
+  _globals['_REFUSEDENTRY']._serialized_start=449
+  _globals['_REFUSEDENTRY']._serialized_end=628
+  _globals['_FENCEREQUEST']._serialized_start=630
+  _globals['_FENCEREQUEST']._serialized_end=703
+  _globals['_EPOCHFENCE']._serialized_start=705
+  _globals['_EPOCHFENCE']._serialized_end=770
+  _globals['_FENCERESPONSE']._serialized_start=772
+  _globals['_FENCERESPONSE']._serialized_end=846
+  _globals['_OFFEROUTPUTREQUEST']._serialized_start=849
+  _globals['_OFFEROUTPUTREQUEST']._serialized_end=978
+  _globals['_OFFEROUTPUTRESPONSE']._serialized_start=980
+  _globals['_OFFEROUTPUTRESPONSE']._serialized_end=1080
+  _globals['_JOURNALSERVICE']._serialized_start=1083
+  _globals['_JOURNALSERVICE']._serialized_end=1390
 # @@protoc_insertion_point(module_scope)

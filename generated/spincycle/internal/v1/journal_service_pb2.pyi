@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from spincycle.internal.v1 import append_grant_pb2 as _append_grant_pb2
 from spincycle.v1 import error_pb2 as _error_pb2
 from spincycle.v1 import job_log_pb2 as _job_log_pb2
 from spincycle.v1 import job_output_pb2 as _job_output_pb2
@@ -29,21 +30,30 @@ class AppendRequest(_message.Message):
 
     BATCH_FIELD_NUMBER: _builtins.int
     ENTRIES_FIELD_NUMBER: _builtins.int
+    GRANTS_FIELD_NUMBER: _builtins.int
     batch: _builtins.int
     """Number of the batch on this stream, from 1, rising by 1."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[_job_log_pb2.JobLog]:
         """The entries; those of one request in order of position."""
 
+    @_builtins.property
+    def grants(self) -> _containers.RepeatedCompositeFieldContainer[_append_grant_pb2.AppendGrant]:
+        """Grants for entries of this batch and of later ones on the stream: one per request and epoch,
+        with the first batch that has entries of it. A runner that changes between more than 4096 of
+        them shows a grant again when its next entry comes. Request managers need none.
+        """
+
     def __init__(
         self,
         *,
         batch: _builtins.int = ...,
         entries: _abc.Iterable[_job_log_pb2.JobLog] | None = ...,
+        grants: _abc.Iterable[_append_grant_pb2.AppendGrant] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "entries", b"entries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "entries", b"entries", "grants", b"grants"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -198,18 +208,24 @@ class OfferOutputRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     PIECES_FIELD_NUMBER: _builtins.int
+    GRANTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def pieces(self) -> _containers.RepeatedCompositeFieldContainer[_job_output_pb2.JobOutput]:
         """The pieces; those of one stream of one try in order."""
+
+    @_builtins.property
+    def grants(self) -> _containers.RepeatedCompositeFieldContainer[_append_grant_pb2.AppendGrant]:
+        """Grants for the requests of the pieces, one each, in every message."""
 
     def __init__(
         self,
         *,
         pieces: _abc.Iterable[_job_output_pb2.JobOutput] | None = ...,
+        grants: _abc.Iterable[_append_grant_pb2.AppendGrant] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["pieces", b"pieces"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["grants", b"grants", "pieces", b"pieces"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -77,6 +77,8 @@ class JournalServiceServicer:
         the stream ends. HTTP/2 flow control bounds the batches in flight. UNAVAILABLE (reason
         SHUTTING_DOWN): every batch that was read is acknowledged; continue on another copy.
         INVALID_ARGUMENT (reason INVALID_INPUT): the batches are not numbered 1, 2, 3, ….
+        PERMISSION_DENIED (reason NOT_YOURS): a runner showed no valid grant for an entry; the error
+        names its request, and earlier batches are acknowledged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,7 +101,8 @@ class JournalServiceServicer:
         JobLogService.Tail. The responses name the requests that have such subscribers; the runner
         sends the output of those only. Nothing is stored: the journal entry of a try holds its
         output once the try has ended. A runner keeps one such stream open. UNAVAILABLE (reason
-        SHUTTING_DOWN): open it again.
+        SHUTTING_DOWN): open it again. PERMISSION_DENIED (reason NOT_YOURS): the runner showed no valid
+        grant for the request of a piece; no piece of that message is passed on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

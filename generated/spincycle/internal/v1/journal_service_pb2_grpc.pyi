@@ -34,6 +34,8 @@ class JournalServiceStub:
     the stream ends. HTTP/2 flow control bounds the batches in flight. UNAVAILABLE (reason
     SHUTTING_DOWN): every batch that was read is acknowledged; continue on another copy.
     INVALID_ARGUMENT (reason INVALID_INPUT): the batches are not numbered 1, 2, 3, ….
+    PERMISSION_DENIED (reason NOT_YOURS): a runner showed no valid grant for an entry; the error
+    names its request, and earlier batches are acknowledged.
     """
     Fence: _aio.UnaryUnaryMultiCallable[_journal_service_pb2.FenceRequest, _journal_service_pb2.FenceResponse]
     """Fence makes Append refuse, from its response on, every entry of the named requests whose
@@ -48,7 +50,8 @@ class JournalServiceStub:
     JobLogService.Tail. The responses name the requests that have such subscribers; the runner
     sends the output of those only. Nothing is stored: the journal entry of a try holds its
     output once the try has ended. A runner keeps one such stream open. UNAVAILABLE (reason
-    SHUTTING_DOWN): open it again.
+    SHUTTING_DOWN): open it again. PERMISSION_DENIED (reason NOT_YOURS): the runner showed no valid
+    grant for the request of a piece; no piece of that message is passed on.
     """
 
 class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -77,6 +80,8 @@ class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
         the stream ends. HTTP/2 flow control bounds the batches in flight. UNAVAILABLE (reason
         SHUTTING_DOWN): every batch that was read is acknowledged; continue on another copy.
         INVALID_ARGUMENT (reason INVALID_INPUT): the batches are not numbered 1, 2, 3, ….
+        PERMISSION_DENIED (reason NOT_YOURS): a runner showed no valid grant for an entry; the error
+        names its request, and earlier batches are acknowledged.
         """
 
     @_abc_1.abstractmethod
@@ -103,7 +108,8 @@ class JournalServiceServicer(metaclass=_abc_1.ABCMeta):
         JobLogService.Tail. The responses name the requests that have such subscribers; the runner
         sends the output of those only. Nothing is stored: the journal entry of a try holds its
         output once the try has ended. A runner keeps one such stream open. UNAVAILABLE (reason
-        SHUTTING_DOWN): open it again.
+        SHUTTING_DOWN): open it again. PERMISSION_DENIED (reason NOT_YOURS): the runner showed no valid
+        grant for the request of a piece; no piece of that message is passed on.
         """
 
 def add_JournalServiceServicer_to_server(servicer: JournalServiceServicer, server: _aio.Server) -> None: ...

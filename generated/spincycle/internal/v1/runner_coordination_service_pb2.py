@@ -24,12 +24,13 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from spincycle.internal.v1 import append_grant_pb2 as spincycle_dot_internal_dot_v1_dot_append__grant__pb2
 from spincycle.v1 import error_pb2 as spincycle_dot_v1_dot_error__pb2
 from spincycle.v1 import request_report_pb2 as spincycle_dot_v1_dot_request__report__pb2
 from spincycle.v1 import suspended_job_chain_pb2 as spincycle_dot_v1_dot_suspended__job__chain__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n7spincycle/internal/v1/runner_coordination_service.proto\x12\x15spincycle.internal.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18spincycle/v1/error.proto\x1a!spincycle/v1/request_report.proto\x1a&spincycle/v1/suspended_job_chain.proto\"\xd5\x01\n\x0fRegisterRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12\x18\n\x07\x61\x64\x64ress\x18\x02 \x01(\tR\x07\x61\x64\x64ress\x12\x1d\n\nmax_chains\x18\x03 \x01(\rR\tmaxChains\x12\x19\n\x08max_jobs\x18\x04 \x01(\rR\x07maxJobs\x12\x1b\n\tjob_types\x18\x05 \x03(\tR\x08jobTypes\x12\x18\n\x07version\x18\x06 \x01(\tR\x07version\x12\x1a\n\x08\x66\x65\x61tures\x18\x07 \x03(\tR\x08\x66\x65\x61tures\"\xd9\x01\n\x10RegisterResponse\x12H\n\x12heartbeat_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x11heartbeatInterval\x12\x42\n\x0fsilence_timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0esilenceTimeout\x12\x37\n\tstored_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08storedAt\"\xc8\x03\n\x10HeartbeatRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12\x16\n\x06\x63hains\x18\x02 \x01(\rR\x06\x63hains\x12\x12\n\x04jobs\x18\x03 \x01(\rR\x04jobs\x12N\n\x15oldest_unacknowledged\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\x14oldestUnacknowledged\x12\x34\n\x08loop_lag\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07loopLag\x12\x1a\n\x08\x64raining\x18\x06 \x01(\x08R\x08\x64raining\x12\x18\n\x07leaving\x18\x07 \x01(\x08R\x07leaving\x12#\n\rchains_digest\x18\x08 \x01(\x04R\x0c\x63hainsDigest\x12\x41\n\x0bheld_chains\x18\t \x01(\x0b\x32 .spincycle.internal.v1.ChainListR\nheldChains\x12G\n\x0emissing_chains\x18\n \x01(\x0b\x32 .spincycle.internal.v1.ChainListR\rmissingChains\"F\n\tChainList\x12\x39\n\x06\x63hains\x18\x01 \x03(\x0b\x32!.spincycle.internal.v1.ChainEpochR\x06\x63hains\"A\n\nChainEpoch\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\"\xe1\x02\n\x11HeartbeatResponse\x12(\n\x10stop_request_ids\x18\x01 \x03(\tR\x0estopRequestIds\x12.\n\x13suspend_request_ids\x18\x02 \x03(\tR\x11suspendRequestIds\x12\x1f\n\x0blist_chains\x18\x03 \x01(\x08R\nlistChains\x12J\n\x0f\x65xpected_chains\x18\x04 \x03(\x0b\x32!.spincycle.internal.v1.ChainEpochR\x0e\x65xpectedChains\x12L\n\x10\x61\x62\x61ndoned_chains\x18\x05 \x03(\x0b\x32!.spincycle.internal.v1.ChainEpochR\x0f\x61\x62\x61ndonedChains\x12\x37\n\tstored_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08storedAt\"k\n\rReportRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12=\n\x07reports\x18\x02 \x03(\x0b\x32#.spincycle.internal.v1.RunnerReportR\x07reports\"\x8b\x02\n\x0cRunnerReport\x12;\n\x08progress\x18\x01 \x01(\x0b\x32\x1d.spincycle.v1.RequestProgressH\x00R\x08progress\x12\x35\n\x06\x66inish\x18\x02 \x01(\x0b\x32\x1b.spincycle.v1.FinishRequestH\x00R\x06\x66inish\x12?\n\tsuspended\x18\x03 \x01(\x0b\x32\x1f.spincycle.v1.SuspendedJobChainH\x00R\tsuspended\x12<\n\x0crunning_time\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0brunningTimeB\x08\n\x06report\"O\n\x0eReportResponse\x12=\n\x07results\x18\x01 \x03(\x0b\x32#.spincycle.internal.v1.ReportResultR\x07results\"\\\n\x0cReportResult\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12-\n\x07refused\x18\x02 \x01(\x0b\x32\x13.spincycle.v1.ErrorR\x07refused\"j\n\x16UploadSuspendedRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12\x33\n\x04part\x18\x02 \x01(\x0b\x32\x1f.spincycle.v1.SuspendedJobChainR\x04part\"\x19\n\x17UploadSuspendedResponse\"\x10\n\x0e\x46inishResponse2\x8a\x04\n\x19RunnerCoordinationService\x12`\n\x08Register\x12&.spincycle.internal.v1.RegisterRequest\x1a\'.spincycle.internal.v1.RegisterResponse\"\x03\x90\x02\x02\x12\x63\n\tHeartbeat\x12\'.spincycle.internal.v1.HeartbeatRequest\x1a(.spincycle.internal.v1.HeartbeatResponse\"\x03\x90\x02\x02\x12Z\n\x06Report\x12$.spincycle.internal.v1.ReportRequest\x1a%.spincycle.internal.v1.ReportResponse\"\x03\x90\x02\x02\x12w\n\x0fUploadSuspended\x12-.spincycle.internal.v1.UploadSuspendedRequest\x1a..spincycle.internal.v1.UploadSuspendedResponse\"\x03\x90\x02\x02(\x01\x12Q\n\x06\x46inish\x12\x1b.spincycle.v1.FinishRequest\x1a%.spincycle.internal.v1.FinishResponse\"\x03\x90\x02\x02\x42\x95\x01\n\x15spincycle.internal.v1P\x01Z)spincycle/internal/v1;spincycleinternalv1\xa2\x02\x04SPCI\xaa\x02\x15SpinCycle.Internal.V1\xca\x02\x15SpinCycle\\Internal\\V1\xea\x02\x17SpinCycle::Internal::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n7spincycle/internal/v1/runner_coordination_service.proto\x12\x15spincycle.internal.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a(spincycle/internal/v1/append_grant.proto\x1a\x18spincycle/v1/error.proto\x1a!spincycle/v1/request_report.proto\x1a&spincycle/v1/suspended_job_chain.proto\"\xd5\x01\n\x0fRegisterRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12\x18\n\x07\x61\x64\x64ress\x18\x02 \x01(\tR\x07\x61\x64\x64ress\x12\x1d\n\nmax_chains\x18\x03 \x01(\rR\tmaxChains\x12\x19\n\x08max_jobs\x18\x04 \x01(\rR\x07maxJobs\x12\x1b\n\tjob_types\x18\x05 \x03(\tR\x08jobTypes\x12\x18\n\x07version\x18\x06 \x01(\tR\x07version\x12\x1a\n\x08\x66\x65\x61tures\x18\x07 \x03(\tR\x08\x66\x65\x61tures\"\xd9\x01\n\x10RegisterResponse\x12H\n\x12heartbeat_interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x11heartbeatInterval\x12\x42\n\x0fsilence_timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0esilenceTimeout\x12\x37\n\tstored_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08storedAt\"\xc8\x03\n\x10HeartbeatRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12\x16\n\x06\x63hains\x18\x02 \x01(\rR\x06\x63hains\x12\x12\n\x04jobs\x18\x03 \x01(\rR\x04jobs\x12N\n\x15oldest_unacknowledged\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\x14oldestUnacknowledged\x12\x34\n\x08loop_lag\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationR\x07loopLag\x12\x1a\n\x08\x64raining\x18\x06 \x01(\x08R\x08\x64raining\x12\x18\n\x07leaving\x18\x07 \x01(\x08R\x07leaving\x12#\n\rchains_digest\x18\x08 \x01(\x04R\x0c\x63hainsDigest\x12\x41\n\x0bheld_chains\x18\t \x01(\x0b\x32 .spincycle.internal.v1.ChainListR\nheldChains\x12G\n\x0emissing_chains\x18\n \x01(\x0b\x32 .spincycle.internal.v1.ChainListR\rmissingChains\"F\n\tChainList\x12\x39\n\x06\x63hains\x18\x01 \x03(\x0b\x32!.spincycle.internal.v1.ChainEpochR\x06\x63hains\"\x88\x01\n\nChainEpoch\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12\x14\n\x05\x65poch\x18\x02 \x01(\x04R\x05\x65poch\x12\x45\n\x0c\x61ppend_grant\x18\x03 \x01(\x0b\x32\".spincycle.internal.v1.AppendGrantR\x0b\x61ppendGrant\"\xe1\x02\n\x11HeartbeatResponse\x12(\n\x10stop_request_ids\x18\x01 \x03(\tR\x0estopRequestIds\x12.\n\x13suspend_request_ids\x18\x02 \x03(\tR\x11suspendRequestIds\x12\x1f\n\x0blist_chains\x18\x03 \x01(\x08R\nlistChains\x12J\n\x0f\x65xpected_chains\x18\x04 \x03(\x0b\x32!.spincycle.internal.v1.ChainEpochR\x0e\x65xpectedChains\x12L\n\x10\x61\x62\x61ndoned_chains\x18\x05 \x03(\x0b\x32!.spincycle.internal.v1.ChainEpochR\x0f\x61\x62\x61ndonedChains\x12\x37\n\tstored_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08storedAt\"k\n\rReportRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12=\n\x07reports\x18\x02 \x03(\x0b\x32#.spincycle.internal.v1.RunnerReportR\x07reports\"\x8b\x02\n\x0cRunnerReport\x12;\n\x08progress\x18\x01 \x01(\x0b\x32\x1d.spincycle.v1.RequestProgressH\x00R\x08progress\x12\x35\n\x06\x66inish\x18\x02 \x01(\x0b\x32\x1b.spincycle.v1.FinishRequestH\x00R\x06\x66inish\x12?\n\tsuspended\x18\x03 \x01(\x0b\x32\x1f.spincycle.v1.SuspendedJobChainH\x00R\tsuspended\x12<\n\x0crunning_time\x18\x04 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0brunningTimeB\x08\n\x06report\"O\n\x0eReportResponse\x12=\n\x07results\x18\x01 \x03(\x0b\x32#.spincycle.internal.v1.ReportResultR\x07results\"\\\n\x0cReportResult\x12\x1d\n\nrequest_id\x18\x01 \x01(\tR\trequestId\x12-\n\x07refused\x18\x02 \x01(\x0b\x32\x13.spincycle.v1.ErrorR\x07refused\"j\n\x16UploadSuspendedRequest\x12\x1b\n\trunner_id\x18\x01 \x01(\tR\x08runnerId\x12\x33\n\x04part\x18\x02 \x01(\x0b\x32\x1f.spincycle.v1.SuspendedJobChainR\x04part\"\x19\n\x17UploadSuspendedResponse\"\x10\n\x0e\x46inishResponse2\x8a\x04\n\x19RunnerCoordinationService\x12`\n\x08Register\x12&.spincycle.internal.v1.RegisterRequest\x1a\'.spincycle.internal.v1.RegisterResponse\"\x03\x90\x02\x02\x12\x63\n\tHeartbeat\x12\'.spincycle.internal.v1.HeartbeatRequest\x1a(.spincycle.internal.v1.HeartbeatResponse\"\x03\x90\x02\x02\x12Z\n\x06Report\x12$.spincycle.internal.v1.ReportRequest\x1a%.spincycle.internal.v1.ReportResponse\"\x03\x90\x02\x02\x12w\n\x0fUploadSuspended\x12-.spincycle.internal.v1.UploadSuspendedRequest\x1a..spincycle.internal.v1.UploadSuspendedResponse\"\x03\x90\x02\x02(\x01\x12Q\n\x06\x46inish\x12\x1b.spincycle.v1.FinishRequest\x1a%.spincycle.internal.v1.FinishResponse\"\x03\x90\x02\x02\x42\x95\x01\n\x15spincycle.internal.v1P\x01Z)spincycle/internal/v1;spincycleinternalv1\xa2\x02\x04SPCI\xaa\x02\x15SpinCycle.Internal.V1\xca\x02\x15SpinCycle\\Internal\\V1\xea\x02\x17SpinCycle::Internal::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,32 +48,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RUNNERCOORDINATIONSERVICE'].methods_by_name['UploadSuspended']._serialized_options = b'\220\002\002'
   _globals['_RUNNERCOORDINATIONSERVICE'].methods_by_name['Finish']._loaded_options = None
   _globals['_RUNNERCOORDINATIONSERVICE'].methods_by_name['Finish']._serialized_options = b'\220\002\002'
-  _globals['_REGISTERREQUEST']._serialized_start=249
-  _globals['_REGISTERREQUEST']._serialized_end=462
-  _globals['_REGISTERRESPONSE']._serialized_start=465
-  _globals['_REGISTERRESPONSE']._serialized_end=682
-  _globals['_HEARTBEATREQUEST']._serialized_start=685
-  _globals['_HEARTBEATREQUEST']._serialized_end=1141
-  _globals['_CHAINLIST']._serialized_start=1143
-  _globals['_CHAINLIST']._serialized_end=1213
-  _globals['_CHAINEPOCH']._serialized_start=1215
-  _globals['_CHAINEPOCH']._serialized_end=1280
-  _globals['_HEARTBEATRESPONSE']._serialized_start=1283
-  _globals['_HEARTBEATRESPONSE']._serialized_end=1636
-  _globals['_REPORTREQUEST']._serialized_start=1638
-  _globals['_REPORTREQUEST']._serialized_end=1745
-  _globals['_RUNNERREPORT']._serialized_start=1748
-  _globals['_RUNNERREPORT']._serialized_end=2015
-  _globals['_REPORTRESPONSE']._serialized_start=2017
-  _globals['_REPORTRESPONSE']._serialized_end=2096
-  _globals['_REPORTRESULT']._serialized_start=2098
-  _globals['_REPORTRESULT']._serialized_end=2190
-  _globals['_UPLOADSUSPENDEDREQUEST']._serialized_start=2192
-  _globals['_UPLOADSUSPENDEDREQUEST']._serialized_end=2298
-  _globals['_UPLOADSUSPENDEDRESPONSE']._serialized_start=2300
-  _globals['_UPLOADSUSPENDEDRESPONSE']._serialized_end=2325
-  _globals['_FINISHRESPONSE']._serialized_start=2327
-  _globals['_FINISHRESPONSE']._serialized_end=2343
-  _globals['_RUNNERCOORDINATIONSERVICE']._serialized_start=2346
-  _globals['_RUNNERCOORDINATIONSERVICE']._serialized_end=2868
+  _globals['_REGISTERREQUEST']._serialized_start=291
+  _globals['_REGISTERREQUEST']._serialized_end=504
+  _globals['_REGISTERRESPONSE']._serialized_start=507
+  _globals['_REGISTERRESPONSE']._serialized_end=724
+  _globals['_HEARTBEATREQUEST']._serialized_start=727
+  _globals['_HEARTBEATREQUEST']._serialized_end=1183
+  _globals['_CHAINLIST']._serialized_start=1185
+  _globals['_CHAINLIST']._serialized_end=1255
+  _globals['_CHAINEPOCH']._serialized_start=1258
+  _globals['_CHAINEPOCH']._serialized_end=1394
+  _globals['_HEARTBEATRESPONSE']._serialized_start=1397
+  _globals['_HEARTBEATRESPONSE']._serialized_end=1750
+  _globals['_REPORTREQUEST']._serialized_start=1752
+  _globals['_REPORTREQUEST']._serialized_end=1859
+  _globals['_RUNNERREPORT']._serialized_start=1862
+  _globals['_RUNNERREPORT']._serialized_end=2129
+  _globals['_REPORTRESPONSE']._serialized_start=2131
+  _globals['_REPORTRESPONSE']._serialized_end=2210
+  _globals['_REPORTRESULT']._serialized_start=2212
+  _globals['_REPORTRESULT']._serialized_end=2304
+  _globals['_UPLOADSUSPENDEDREQUEST']._serialized_start=2306
+  _globals['_UPLOADSUSPENDEDREQUEST']._serialized_end=2412
+  _globals['_UPLOADSUSPENDEDRESPONSE']._serialized_start=2414
+  _globals['_UPLOADSUSPENDEDRESPONSE']._serialized_end=2439
+  _globals['_FINISHRESPONSE']._serialized_start=2441
+  _globals['_FINISHRESPONSE']._serialized_end=2457
+  _globals['_RUNNERCOORDINATIONSERVICE']._serialized_start=2460
+  _globals['_RUNNERCOORDINATIONSERVICE']._serialized_end=2982
 # @@protoc_insertion_point(module_scope)

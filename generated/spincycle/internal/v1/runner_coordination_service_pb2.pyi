@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from spincycle.internal.v1 import append_grant_pb2 as _append_grant_pb2
 from spincycle.v1 import error_pb2 as _error_pb2
 from spincycle.v1 import request_report_pb2 as _request_report_pb2
 from spincycle.v1 import suspended_job_chain_pb2 as _suspended_job_chain_pb2
@@ -224,19 +225,28 @@ class ChainEpoch(_message.Message):
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     EPOCH_FIELD_NUMBER: _builtins.int
+    APPEND_GRANT_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Request of the chain."""
     epoch: _builtins.int
     """Epoch of the assignment."""
+    @_builtins.property
+    def append_grant(self) -> _append_grant_pb2.AppendGrant:
+        """In held_chains: the grant that came with the chain. It proves that the chain was assigned to the
+        runner, even if the database has lost the assignment; without it, only requests that the database
+        assigns to the runner are recovered. Unset elsewhere, and if the services are not identified.
+        """
+
     def __init__(
         self,
         *,
         request_id: _builtins.str = ...,
         epoch: _builtins.int = ...,
+        append_grant: _append_grant_pb2.AppendGrant | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["append_grant", b"append_grant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["epoch", b"epoch", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["append_grant", b"append_grant", "epoch", b"epoch", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

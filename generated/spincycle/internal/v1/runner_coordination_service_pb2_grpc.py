@@ -29,7 +29,9 @@ if _version_not_supported:
 class RunnerCoordinationServiceStub:
     """RunnerCoordinationService keeps job runners registered and takes their reports.
 
-    Job runners call it on the internal listener of a request manager.
+    Job runners call it on the internal listener of a request manager. PERMISSION_DENIED (reason
+    NOT_YOURS): a runner may act only for runner ids that it registered itself, and only on requests
+    that are assigned to them.
     """
 
     def __init__(self, channel):
@@ -68,13 +70,17 @@ class RunnerCoordinationServiceStub:
 class RunnerCoordinationServiceServicer:
     """RunnerCoordinationService keeps job runners registered and takes their reports.
 
-    Job runners call it on the internal listener of a request manager.
+    Job runners call it on the internal listener of a request manager. PERMISSION_DENIED (reason
+    NOT_YOURS): a runner may act only for runner ids that it registered itself, and only on requests
+    that are assigned to them.
     """
 
     def Register(self, request, context):
         """Register adds a job runner to those that requests are assigned to. A runner calls it at
-        boot under a new id. Idempotent. INVALID_ARGUMENT (reason INVALID_INPUT): the address is a
-        Unix socket and the call came over TCP, so that request managers could not reach it.
+        boot under a new id, which then belongs to its identity: Heartbeat and Report under that id are
+        refused to other callers. Idempotent. INVALID_ARGUMENT (reason INVALID_INPUT): the address is not
+        in an allowed network, or it is a Unix socket and the call came over TCP, so that request
+        managers could not reach it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -93,8 +99,9 @@ class RunnerCoordinationServiceServicer:
         """Report stores progress, ends and saved states of many requests of one runner. Each report
         is accepted or refused on its own. Idempotent: a report that was accepted before is
         accepted again and changes nothing. Refused with STALE_EPOCH: the runner must abandon that
-        chain. Refused with INVALID_STATE: the request has already ended in another state; the
-        runner drops the report.
+        chain. Refused with NOT_YOURS: likewise; the request is assigned to another runner, or the caller
+        did not register the runner. Refused with INVALID_STATE: the request has already ended in another
+        state; the runner drops the report.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,7 +165,9 @@ def add_RunnerCoordinationServiceServicer_to_server(servicer, server):
 class RunnerCoordinationService:
     """RunnerCoordinationService keeps job runners registered and takes their reports.
 
-    Job runners call it on the internal listener of a request manager.
+    Job runners call it on the internal listener of a request manager. PERMISSION_DENIED (reason
+    NOT_YOURS): a runner may act only for runner ids that it registered itself, and only on requests
+    that are assigned to them.
     """
 
     @staticmethod

@@ -16,14 +16,18 @@ GRPC_VERSION: str
 class RunnerCoordinationServiceStub:
     """RunnerCoordinationService keeps job runners registered and takes their reports.
 
-    Job runners call it on the internal listener of a request manager.
+    Job runners call it on the internal listener of a request manager. PERMISSION_DENIED (reason
+    NOT_YOURS): a runner may act only for runner ids that it registered itself, and only on requests
+    that are assigned to them.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Register: _aio.UnaryUnaryMultiCallable[_runner_coordination_service_pb2.RegisterRequest, _runner_coordination_service_pb2.RegisterResponse]
     """Register adds a job runner to those that requests are assigned to. A runner calls it at
-    boot under a new id. Idempotent. INVALID_ARGUMENT (reason INVALID_INPUT): the address is a
-    Unix socket and the call came over TCP, so that request managers could not reach it.
+    boot under a new id, which then belongs to its identity: Heartbeat and Report under that id are
+    refused to other callers. Idempotent. INVALID_ARGUMENT (reason INVALID_INPUT): the address is not
+    in an allowed network, or it is a Unix socket and the call came over TCP, so that request
+    managers could not reach it.
     """
     Heartbeat: _aio.UnaryUnaryMultiCallable[_runner_coordination_service_pb2.HeartbeatRequest, _runner_coordination_service_pb2.HeartbeatResponse]
     """Heartbeat shows that a runner is alive and that its journal entries are acknowledged.
@@ -34,8 +38,9 @@ class RunnerCoordinationServiceStub:
     """Report stores progress, ends and saved states of many requests of one runner. Each report
     is accepted or refused on its own. Idempotent: a report that was accepted before is
     accepted again and changes nothing. Refused with STALE_EPOCH: the runner must abandon that
-    chain. Refused with INVALID_STATE: the request has already ended in another state; the
-    runner drops the report.
+    chain. Refused with NOT_YOURS: likewise; the request is assigned to another runner, or the caller
+    did not register the runner. Refused with INVALID_STATE: the request has already ended in another
+    state; the runner drops the report.
     """
     UploadSuspended: _aio.StreamUnaryMultiCallable[_runner_coordination_service_pb2.UploadSuspendedRequest, _runner_coordination_service_pb2.UploadSuspendedResponse]
     """UploadSuspended stores the saved state of one suspended request that is too large for a
@@ -52,7 +57,9 @@ class RunnerCoordinationServiceStub:
 class RunnerCoordinationServiceServicer(metaclass=_abc_1.ABCMeta):
     """RunnerCoordinationService keeps job runners registered and takes their reports.
 
-    Job runners call it on the internal listener of a request manager.
+    Job runners call it on the internal listener of a request manager. PERMISSION_DENIED (reason
+    NOT_YOURS): a runner may act only for runner ids that it registered itself, and only on requests
+    that are assigned to them.
     """
 
     @_abc_1.abstractmethod
@@ -62,8 +69,10 @@ class RunnerCoordinationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_runner_coordination_service_pb2.RegisterRequest, _abc.Awaitable[_runner_coordination_service_pb2.RegisterResponse]],
     ) -> _abc.Awaitable[_runner_coordination_service_pb2.RegisterResponse]:
         """Register adds a job runner to those that requests are assigned to. A runner calls it at
-        boot under a new id. Idempotent. INVALID_ARGUMENT (reason INVALID_INPUT): the address is a
-        Unix socket and the call came over TCP, so that request managers could not reach it.
+        boot under a new id, which then belongs to its identity: Heartbeat and Report under that id are
+        refused to other callers. Idempotent. INVALID_ARGUMENT (reason INVALID_INPUT): the address is not
+        in an allowed network, or it is a Unix socket and the call came over TCP, so that request
+        managers could not reach it.
         """
 
     @_abc_1.abstractmethod
@@ -86,8 +95,9 @@ class RunnerCoordinationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Report stores progress, ends and saved states of many requests of one runner. Each report
         is accepted or refused on its own. Idempotent: a report that was accepted before is
         accepted again and changes nothing. Refused with STALE_EPOCH: the runner must abandon that
-        chain. Refused with INVALID_STATE: the request has already ended in another state; the
-        runner drops the report.
+        chain. Refused with NOT_YOURS: likewise; the request is assigned to another runner, or the caller
+        did not register the runner. Refused with INVALID_STATE: the request has already ended in another
+        state; the runner drops the report.
         """
 
     @_abc_1.abstractmethod

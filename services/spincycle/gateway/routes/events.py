@@ -38,6 +38,10 @@ _FIRST_EVENT_TIMEOUT = 1.0
 """Seconds in which an error becomes the HTTP status; a later one becomes an error event."""
 
 
+_RESUMED_AFTER = 60.0
+"""Seconds that a call must have lasted to be resumed; a shorter one ends with an error event."""
+
+
 class EventRoutes:
     """Serves event streams, each until its caller disconnects.
 
@@ -125,6 +129,8 @@ class EventStream(AsyncIterator[bytes]):
         self._manager = manager
         self._keepalive = keepalive
         self._streams = streams
+        self._message = message
+        self._began_at = asyncio.get_running_loop().time()
         self._watch: Watch = manager.stub.Watch(message)
         self._reading = asyncio.ensure_future(self._watch.read())
         self._over = False
@@ -170,6 +176,8 @@ class EventStream(AsyncIterator[bytes]):
             raise StopAsyncIteration
         failure = self._reading.exception()
         if failure is not None:
+            if self._resume(failure):
+                return b":\n\n"
             self._over = True
             return self._error_event(failure)
         response = self._reading.result()
@@ -179,11 +187,31 @@ class EventStream(AsyncIterator[bytes]):
         self._reading = asyncio.ensure_future(self._watch.read())
         events = response.events
         if not events:
+            self._message.cursor = response.cursor or self._message.cursor
             return cursor_text(response.cursor) or b":\n\n"
         # A response for all requests has one cursor, which follows its last event.
         events[-1].cursor = response.cursor or events[-1].cursor
+        cursors = [event.cursor for event in events if event.cursor]
+        self._message.cursor = cursors[-1] if cursors else self._message.cursor
         is_large = response.ByteSize() >= LARGE
         return await off_loop(is_large, lambda: b"".join(map(event_text, events)))
+
+    def _resume(self, failure: BaseException) -> bool:
+        """Watch again from the last cursor if the call ended after a long time, and return whether.
+
+        A request manager ends the streams of old connections.
+        """
+        loop = asyncio.get_running_loop()
+        if (
+            not isinstance(failure, grpc.aio.AioRpcError)
+            or failure.code() is not grpc.StatusCode.UNAVAILABLE
+            or loop.time() - self._began_at < _RESUMED_AFTER
+        ):
+            return False
+        self._began_at = loop.time()
+        self._watch = self._manager.stub.Watch(self._message)
+        self._reading = asyncio.ensure_future(self._watch.read())
+        return True
 
     def _error_event(self, failure: BaseException) -> bytes:
         if not isinstance(failure, grpc.aio.AioRpcError):

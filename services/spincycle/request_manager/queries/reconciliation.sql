@@ -5,7 +5,7 @@ SELECT request_id, epoch
  WHERE runner_id = :runner_id AND state = 2 AND NOT orphaned;
 
 -- name: chain_holders
--- Runners of requests according to their rows.
+-- States and runners of requests according to their rows.
 SELECT request_id, epoch, state, COALESCE(runner_id, '') AS runner_id, orphaned
   FROM request_manager.requests
  WHERE request_id = ANY (:request_ids::text[]);
@@ -21,12 +21,15 @@ RETURNING r.request_id;
 
 -- name: orphan_strays
 -- Orphans requests whose chains a runner holds under an epoch that their rows have not reached or
--- do not assign to it. The new epoch is above that of the runner.
+-- do not assign to it. The new epoch is above that of the runner. A request that is not assigned to
+-- the runner is orphaned only if the runner proved its own assignment.
 UPDATE request_manager.requests AS r
    SET epoch = g.epoch + 1, losses_since = g.epoch + 1, orphaned = true, claimed_until = NULL,
        runner_id = :runner_id
-  FROM unnest(:request_ids::text[], :epochs::bigint[]) AS g (request_id, epoch)
+  FROM unnest(:request_ids::text[], :epochs::bigint[], :proven::boolean[])
+    AS g (request_id, epoch, proven)
  WHERE r.request_id = g.request_id AND r.epoch <= g.epoch AND r.state IN (1, 2, 7)
+   AND (g.proven OR r.runner_id = :runner_id)
    AND NOT (r.epoch = g.epoch AND r.runner_id IS NOT DISTINCT FROM :runner_id AND NOT r.orphaned)
 RETURNING r.request_id;
 

@@ -1,7 +1,8 @@
 -- name: finish_requests
 -- Ends requests as their runners report. A report can arrive before the acceptance is stored, so
 -- PENDING and SUSPENDED requests count as running here. Whatever the clocks say, a request lasts at
--- least as long as its runner measured that it ran the chain.
+-- least as long as its runner measured that it ran the chain. A report that names a runner counts
+-- only while the request is assigned to that runner.
 UPDATE request_manager.requests AS r
    SET state = g.state,
        started_at = COALESCE(r.started_at, GREATEST(LEAST(g.finished_at, now()) - g.running_time,
@@ -15,25 +16,27 @@ UPDATE request_manager.requests AS r
        claimed_until = NULL,
        orphaned = false,
        desired_state = NULL
-  FROM unnest(:request_ids::text[], :epochs::bigint[], :states::smallint[],
+  FROM unnest(:request_ids::text[], :epochs::bigint[], :runner_ids::text[], :states::smallint[],
               :finished_ats::timestamptz[], :running_times::interval[],
               :finished_jobs::integer[], :reasons::text[])
-    AS g (request_id, epoch, state, finished_at, running_time, finished_jobs, reason)
+    AS g (request_id, epoch, runner_id, state, finished_at, running_time, finished_jobs, reason)
  WHERE r.request_id = g.request_id
    AND r.epoch = g.epoch AND r.state IN (1, 2, 7)
-RETURNING r.request_id, r.max_running IS NOT NULL AS limited;
+   AND (g.runner_id = '' OR (r.runner_id = g.runner_id AND NOT r.orphaned))
+RETURNING r.request_id, g.epoch, g.runner_id, g.state, r.max_running IS NOT NULL AS limited;
 
 -- name: progress_requests
 -- Updates the job counts of running requests; finished_jobs never decreases.
 UPDATE request_manager.requests AS r
    SET finished_jobs = GREATEST(r.finished_jobs, g.finished_jobs),
        rolled_back_jobs = g.rolled_back_jobs
-  FROM unnest(:request_ids::text[], :epochs::bigint[], :finished_jobs::integer[],
-              :rolled_back_jobs::integer[])
-    AS g (request_id, epoch, finished_jobs, rolled_back_jobs)
+  FROM unnest(:request_ids::text[], :epochs::bigint[], :runner_ids::text[],
+              :finished_jobs::integer[], :rolled_back_jobs::integer[])
+    AS g (request_id, epoch, runner_id, finished_jobs, rolled_back_jobs)
  WHERE r.request_id = g.request_id
    AND r.epoch = g.epoch AND r.state IN (1, 2, 7)
-RETURNING r.request_id;
+   AND (g.runner_id = '' OR (r.runner_id = g.runner_id AND NOT r.orphaned))
+RETURNING r.request_id, g.epoch, g.runner_id;
 
 -- name: suspend_requests
 -- Takes requests from their runners and stores the state from which they can be resumed: as the
@@ -41,10 +44,11 @@ RETURNING r.request_id;
 -- reached now.
 WITH given AS (
     SELECT *
-      FROM unnest(:request_ids::text[], :epochs::bigint[], :finished_jobs::integer[],
-                  :reasons::text[], :suspended_job_chains::bytea[], :job_types::jsonb[],
-                  :waits::interval[])
-        AS g (request_id, epoch, finished_jobs, reason, suspended_job_chain, job_types, wait)
+      FROM unnest(:request_ids::text[], :epochs::bigint[], :runner_ids::text[],
+                  :finished_jobs::integer[], :reasons::text[], :suspended_job_chains::bytea[],
+                  :job_types::jsonb[], :waits::interval[])
+        AS g (request_id, epoch, runner_id, finished_jobs, reason, suspended_job_chain, job_types,
+              wait)
 ), suspended AS (
     UPDATE request_manager.requests AS r
        SET state = CASE WHEN r.desired_state = 6 THEN 6 ELSE 7 END,
@@ -62,17 +66,12 @@ WITH given AS (
       FROM given AS g
      WHERE r.request_id = g.request_id
        AND r.epoch = g.epoch AND r.state IN (1, 2, 7) AND r.runner_id IS NOT NULL
- RETURNING r.request_id, r.state, g.suspended_job_chain
+       AND (g.runner_id = '' OR (r.runner_id = g.runner_id AND NOT r.orphaned))
+ RETURNING r.request_id, g.epoch, g.runner_id, r.state, g.suspended_job_chain
 ), kept AS (
     INSERT INTO request_manager.suspended_job_chains (request_id, suspended_job_chain)
     SELECT request_id, suspended_job_chain FROM suspended WHERE state = 7
         ON CONFLICT (request_id) DO UPDATE
        SET suspended_job_chain = excluded.suspended_job_chain, suspended_at = now()
 )
-SELECT request_id, state FROM suspended;
-
--- name: states_of_requests
--- Current states and epochs, which show why a report was not applied.
-SELECT request_id, state, epoch
-  FROM request_manager.requests
- WHERE request_id = ANY (:request_ids::text[]);
+SELECT request_id, epoch, runner_id, state FROM suspended;

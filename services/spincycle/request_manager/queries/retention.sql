@@ -42,3 +42,16 @@ WITH deleted AS (
  RETURNING n.runner_id
 )
 SELECT count(*) AS runners FROM deleted;
+
+-- name: delete_audit
+-- Deletes up to `batch` rows of the audit log that are about no request and older than a moment.
+WITH deleted AS (
+    DELETE FROM request_manager.audit
+     WHERE audit_id IN (SELECT audit_id
+                          FROM request_manager.audit
+                         WHERE request_id = '' AND at < :moment
+                         ORDER BY audit_id
+                         LIMIT :batch)
+ RETURNING audit_id
+)
+SELECT count(*) AS deleted FROM deleted;

@@ -13,13 +13,19 @@ from google.protobuf.message import DecodeError
 
 from spincycle.batching.coalescer import Coalescer
 from spincycle.errors import RunnerUnreachable, SpinCycleError
-from spincycle.internal.v1 import job_runner_service_pb2, job_runner_service_pb2_grpc
+from spincycle.identity.append_grants import GrantKeys
+from spincycle.internal.v1 import (
+    append_grant_pb2,
+    job_runner_service_pb2,
+    job_runner_service_pb2_grpc,
+)
 from spincycle.request_manager.storage.model import Assignment, Runner
 from spincycle.rpc.channel import Dial, open_channel
 from spincycle.rpc.limits import upload_seconds
 from spincycle.rpc.status import from_message, from_rpc_error
 from spincycle.runtime import deadline
 from spincycle.v1 import suspended_job_chain_pb2
+from spincycle.wire.append_grants import encode_grant
 from spincycle.wire.chain_parts import WHOLE_UP_TO, cut_chain, cut_suspended_chain
 from spincycle.wire.parts import embedded
 
@@ -66,6 +72,9 @@ class DispatchResult:
                 self.unanswered.append(assigned)
 
 
+GrantSource = Callable[[], GrantKeys]
+"""Returns the current grant keys."""
+
 _Run = job_runner_service_pb2.RunChainsRequest
 _Assignment = job_runner_service_pb2.Assignment
 _RunChains: TypeAlias = (
@@ -74,11 +83,24 @@ _RunChains: TypeAlias = (
 
 
 class RunnerClient:
-    """Calls one runner over a channel that stays open."""
+    """Calls one runner over a channel that stays open.
 
-    def __init__(self, runner: Runner, timeout: float, dial: Dial = open_channel) -> None:
+    Args:
+        timeout: seconds for calls.
+        grants: returns the current grant keys, with which the runner is entitled to append entries
+            of the chains sent to it; None if the services are not identified.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        timeout: float,
+        dial: Dial = open_channel,
+        grants: GrantSource | None = None,
+    ) -> None:
         self.runner = runner
         self._timeout = timeout
+        self._grants = grants
         self._channel = dial(runner.address)
         self.stub = job_runner_service_pb2_grpc.JobRunnerServiceStub(self._channel)
         self._run_chains: _RunChains = self._channel.unary_unary(
@@ -102,7 +124,9 @@ class RunnerClient:
         # Chains are sent as they are archived, without decoding them.
         parts = [_Run(runner_id=self.runner.runner_id).SerializeToString()]
         for assigned, chain in chains.items():
-            assignment = _Assignment(epoch=assigned.epoch).SerializeToString()
+            assignment = _Assignment(
+                epoch=assigned.epoch, append_grant=self._grant(assigned)
+            ).SerializeToString()
             assignment += embedded(_Assignment.JOB_CHAIN_FIELD_NUMBER, chain)
             parts.append(embedded(_Run.ASSIGNMENTS_FIELD_NUMBER, assignment))
         if not await self._is_connected():
@@ -138,6 +162,9 @@ class RunnerClient:
                 continue
             chain.epoch = assigned.epoch
             request.suspended_job_chains.append(chain)
+            grant = self._grant(assigned)
+            if grant is not None:
+                request.append_grants.append(grant)
         result = await self._resume(request, [one for one in suspended if one not in damaged])
         result.damaged = damaged
         return result
@@ -164,9 +191,13 @@ class RunnerClient:
         parts: Iterator[job_runner_service_pb2.UploadChainRequest],
     ) -> DispatchResult:
         async def requests() -> AsyncIterator[job_runner_service_pb2.UploadChainRequest]:
+            grant = self._grant(assigned)
             for request in parts:
                 request.runner_id = self.runner.runner_id
                 request.epoch = assigned.epoch
+                if grant is not None:
+                    request.append_grant.CopyFrom(grant)
+                    grant = None
                 yield request
 
         if not await self._is_connected():
@@ -261,6 +292,14 @@ class RunnerClient:
     async def close(self) -> None:
         """Close the channel; active calls end as if the runner did not respond."""
         await self._channel.close()
+
+    def _grant(self, assigned: Assignment) -> append_grant_pb2.AppendGrant | None:
+        """Return the grant for an assignment; None for a runner without an identity."""
+        if self._grants is None or not self.runner.identity:
+            return None
+        return encode_grant(
+            self._grants().grant(assigned.request_id, assigned.epoch, self.runner.identity)
+        )
 
     @contextmanager
     def _open(self) -> Iterator[None]:

@@ -6,7 +6,7 @@ import asyncio
 import heapq
 from collections.abc import Iterable, Sequence
 
-from spincycle.request_manager.runners.client import RunnerClient
+from spincycle.request_manager.runners.client import GrantSource, RunnerClient
 from spincycle.request_manager.runners.silence import Silence, SilenceMonitor
 from spincycle.request_manager.storage.model import NO_REQUIREMENTS, Requirements, Runner
 from spincycle.request_manager.storage.runner_store import RunnerStore
@@ -34,6 +34,7 @@ class RunnerDirectory:
     Args:
         timeout: seconds for calls to runners.
         doubtful_after: seconds of silence after which a runner is not picked.
+        grants: as in RunnerClient.
     """
 
     def __init__(
@@ -43,8 +44,10 @@ class RunnerDirectory:
         timeout: float,
         doubtful_after: float,
         dial: Dial = open_channel,
+        grants: GrantSource | None = None,
     ) -> None:
         self._dial = dial
+        self._grants = grants
         self._store = store
         self._silences = silences
         self._timeout = timeout
@@ -168,7 +171,9 @@ class RunnerDirectory:
         for runner in runners:
             client = self._clients.get(runner.runner_id)
             if client is None:
-                self._clients[runner.runner_id] = RunnerClient(runner, self._timeout, self._dial)
+                self._clients[runner.runner_id] = RunnerClient(
+                    runner, self._timeout, self._dial, self._grants
+                )
             else:
                 client.runner = runner
         # A runner whose event loop is blocked does not respond, and is picked again once it does.

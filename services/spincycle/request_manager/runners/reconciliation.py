@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import structlog
 
+from spincycle.model.revision import LAST_EPOCH
 from spincycle.model.state import FINAL
 from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.model import ChainHolder
 from spincycle.request_manager.storage.reconciliation_store import ReconciliationStore
+
+IsProven = Callable[[str, int], bool]
+"""Returns whether a request was certainly assigned to a runner under an epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,10 @@ class Reconciler:
     chain, or have reported its end; the update by epoch then changes nothing. The recovery fences
     the journal under the new epoch.
 
+    The word of a runner changes only its own requests. It may hold a chain that its row does not
+    assign to it, because the database lost the assignment in a failover: then it must prove that
+    the chain was assigned to it.
+
     Attributes:
         repaired: number of requests that this process orphaned.
     """
@@ -43,7 +51,9 @@ class Reconciler:
         self._changes = changes
         self.repaired = 0
 
-    async def compare(self, runner_id: str, held: Mapping[str, int]) -> Difference:
+    async def compare(
+        self, runner_id: str, held: Mapping[str, int], is_proven: IsProven
+    ) -> Difference:
         """Compare all chains that a runner holds with the rows.
 
         Raises:
@@ -55,16 +65,22 @@ class Reconciler:
         if not unknown:
             return Difference(expected)
         holders = await self._store.holders(list(unknown))
-        strays, abandoned = {}, {}
+        strays, abandoned, proven = {}, {}, set()
         for request_id, epoch in unknown.items():
             holder = holders.get(request_id)
             if _is_unaccepted(holder, runner_id, epoch):
                 continue
             abandoned[request_id] = epoch
-            if holder is not None and holder.state not in FINAL and holder.epoch <= epoch:
+            if holder is None or holder.state in FINAL:
+                continue
+            if holder.epoch <= epoch <= LAST_EPOCH:
+                if is_proven(request_id, epoch):
+                    proven.add(request_id)
+                elif holder.runner_id != runner_id:
+                    continue
                 strays[request_id] = epoch
         if strays:
-            orphaned = await self._store.orphan_strays(runner_id, strays)
+            orphaned = await self._store.orphan_strays(runner_id, strays, proven)
             self._report_orphaned("orphan_strays", runner_id, orphaned)
         return Difference(expected, abandoned)
 

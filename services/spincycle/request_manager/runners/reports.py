@@ -12,6 +12,7 @@ from spincycle.batching.coalescer import Coalescer
 from spincycle.errors import (
     InvalidInput,
     InvalidState,
+    NotYours,
     RequestNotFound,
     SpinCycleError,
     StaleEpoch,
@@ -20,7 +21,15 @@ from spincycle.model.state import FINAL, State
 from spincycle.request_manager.runners.dispatcher import Dispatcher
 from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.change_bus import ChangeBus
-from spincycle.request_manager.storage.model import Finished, Progressed, Report, Suspended
+from spincycle.request_manager.storage.model import (
+    ChainHolder,
+    Finished,
+    Progressed,
+    Report,
+    ReportKey,
+    Suspended,
+    report_key,
+)
 from spincycle.request_manager.storage.report_store import ReportStore
 from spincycle.runtime.off_loop import LARGE_CHAIN_BYTES, off_loop
 
@@ -63,7 +72,8 @@ class Reports:
         """Store a report; it is committed when this returns. Idempotent.
 
         Raises:
-            StaleEpoch: the request is assigned to another runner.
+            StaleEpoch: the request is assigned under another epoch.
+            NotYours: the request is assigned to another runner under this epoch.
             InvalidState: the request has ended in another state.
             RequestNotFound: the request does not exist.
             InvalidInput: the report has no epoch, or its state is not final.
@@ -96,63 +106,65 @@ class Reports:
         return replace(report, suspended_job_chain=adopted)
 
     async def _finish(self, reports: Sequence[Finished]) -> list[BaseException | None]:
-        latest = list({report.request_id: report for report in reports}.values())
-        stored, has_room = await self._store.finish(latest)
-        self._changes.publish(stored)
+        latest = {report_key(report): report for report in reports}
+        stored, has_room = await self._store.finish(list(latest.values()))
+        self._changes.publish({request_id for request_id, _, _ in stored})
         if has_room:
             self._dispatcher.wake()
         log = structlog.get_logger()
-        for report in latest:
-            if report.request_id in stored:
-                log.info(
-                    "finished",
-                    request_id=report.request_id,
-                    state=report.state.name,
-                    epoch=report.epoch,
-                )
+        for key in stored:
+            request_id, epoch, _ = key
+            log.info("finished", request_id=request_id, state=latest[key].state.name, epoch=epoch)
         return await self._outcomes(reports, stored, lambda report: report.state)
 
     async def _progress(self, reports: Sequence[Progressed]) -> list[BaseException | None]:
-        latest = list({report.request_id: report for report in reports}.values())
-        stored = await self._store.progress(latest)
+        latest = {report_key(report): report for report in reports}
+        stored = await self._store.progress(list(latest.values()))
         return await self._outcomes(reports, stored, lambda _: None)
 
     async def _suspend(self, reports: Sequence[Suspended]) -> list[BaseException | None]:
-        latest = list({report.request_id: report for report in reports}.values())
-        stored = await self._store.suspend(latest)
-        self._changes.publish(stored)
+        latest = {report_key(report): report for report in reports}
+        stored = await self._store.suspend(list(latest.values()))
+        self._changes.publish({request_id for request_id, _, _ in stored})
         log = structlog.get_logger()
-        for request_id, state in stored.items():
+        for (request_id, _, _), state in stored.items():
             log.info("suspended", request_id=request_id, state=state.name)
         if stored:
             self._dispatcher.wake()
         return await self._outcomes(reports, set(stored), lambda _: State.SUSPENDED)
 
     async def _outcomes(
-        self, reports: Sequence[R], stored: set[str], reported: Callable[[R], State | None]
+        self, reports: Sequence[R], stored: set[ReportKey], reported: Callable[[R], State | None]
     ) -> list[BaseException | None]:
         """Return, per report, why it was not stored; None if it was, or had been before.
 
         `reported` returns the state that a report moves its request to.
         """
-        missing = [report.request_id for report in reports if report.request_id not in stored]
-        current = await self._store.states(missing) if missing else {}
+        missing = [report.request_id for report in reports if report_key(report) not in stored]
+        current = await self._store.targets(missing) if missing else {}
         outcomes: list[BaseException | None] = []
         for report in reports:
-            if report.request_id in stored:
+            if report_key(report) in stored:
                 outcomes.append(None)
             elif report.request_id not in current:
                 outcomes.append(RequestNotFound(report.request_id))
             else:
-                outcomes.append(_refusal(report, reported(report), *current[report.request_id]))
+                outcomes.append(_refusal(report, reported(report), current[report.request_id]))
         return outcomes
 
 
-def _refusal(
-    report: Finished | Progressed | Suspended, reported: State | None, state: State, epoch: int
-) -> SpinCycleError | None:
-    if report.epoch and report.epoch != epoch:
-        return StaleEpoch(report.request_id, report.epoch, epoch)
-    if report.epoch and state is reported:
+def _refusal(report: Report, reported: State | None, target: ChainHolder) -> SpinCycleError | None:
+    if report.epoch != target.epoch:
+        return StaleEpoch(report.request_id, report.epoch, target.epoch)
+    if target.state is reported:
         return None
-    return InvalidState(report.request_id, state.name, State.RUNNING.name)
+    is_live = target.state not in FINAL
+    is_with_another = target.orphaned or target.runner_id not in ("", report.runner_id)
+    if report.runner_id and is_live and is_with_another:
+        return NotYours(
+            f'runner "{report.runner_id}"',
+            f"request {report.request_id}",
+            "it is not assigned to that runner",
+            report.request_id,
+        )
+    return InvalidState(report.request_id, target.state.name, State.RUNNING.name)

@@ -126,13 +126,15 @@ class SilenceMonitor:
     def _set_timeouts(self, live: Sequence[LiveRunner]) -> None:
         """Shorten the timeout of runners that are silent since another registered at their address.
 
-        A live process keeps its address.
+        A live process keeps its address. Only the same identity replaces a runner: another one may
+        advertise the address without having it.
         """
-        newest: dict[str, LiveRunner] = {}
+        newest: dict[tuple[str, str], LiveRunner] = {}
         for runner in sorted(live, key=lambda runner: runner.registration):
-            newest[runner.address] = runner
+            newest[runner.address, runner.identity] = runner
         for runner in live:
-            seen, other = self._seen[runner.runner_id], newest[runner.address]
+            seen = self._seen[runner.runner_id]
+            other = newest[runner.address, runner.identity]
             is_replaced = (
                 other.registration > runner.registration
                 and seen.at <= self._seen[other.runner_id].runner_at

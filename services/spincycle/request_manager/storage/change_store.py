@@ -8,8 +8,9 @@ import asyncpg
 
 from spincycle.database.database import Database
 from spincycle.request_manager.storage.encoded_args import EncodeArgs, EncodedArgs
-from spincycle.request_manager.storage.model import Request
+from spincycle.request_manager.storage.model import ChainHolder, Request
 from spincycle.request_manager.storage.request_row import request_of
+from spincycle.request_manager.storage.row_values import holders_of
 from spincycle.request_manager.storage.stored_args import StoredArgs
 
 
@@ -68,3 +69,9 @@ class ChangeStore:
             row["request_id"]: await self._encode_args(row["request_id"], StoredArgs(row["args"]))
             for row in rows
         }
+
+    async def holders(self, request_ids: Sequence[str]) -> dict[str, ChainHolder]:
+        """Return the holders of the requests that exist, by request id."""
+        return holders_of(
+            await self._database.fetch("chain_holders", request_ids=list(request_ids))
+        )

@@ -22,7 +22,11 @@ class HeartbeatId:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """Properties that a runner reports at start; limits of 0 mean none."""
+    """Properties that a runner reports at start; limits of 0 mean none.
+
+    Attributes:
+        identity: SPIFFE ID of the caller; empty if callers are not identified.
+    """
 
     runner_id: str
     address: str
@@ -31,6 +35,7 @@ class Registration:
     job_types: tuple[str, ...]
     version: str
     features: tuple[str, ...] = ()
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,7 @@ class Heartbeat:
     Attributes:
         journal_lag: seconds for which its oldest journal entry has been waiting.
         loop_lag: seconds by which its event loop was late.
+        identity: SPIFFE ID of the caller; empty if callers are not identified.
     """
 
     runner_id: str
@@ -49,6 +55,20 @@ class Heartbeat:
     leaving: bool
     journal_lag: float
     loop_lag: float = 0.0
+    identity: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerOwner:
+    """Who registered a runner id.
+
+    Attributes:
+        identity: SPIFFE ID; empty if callers were not identified.
+        is_live: whether the runner has neither left nor been evicted.
+    """
+
+    identity: str
+    is_live: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +104,14 @@ class LiveRunner:
 
     Attributes:
         registration: rises from one registered runner to the next.
+        identity: SPIFFE ID that registered it; empty if callers were not identified.
     """
 
     runner_id: str
     address: str
     registration: int
     heartbeat: HeartbeatId
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True)

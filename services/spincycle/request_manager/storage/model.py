@@ -254,6 +254,7 @@ class Runner:
         requests: number of requests assigned to it.
         features: names of the chain features that it supports.
         job_types: types of jobs that it can run; empty if it did not report them.
+        identity: SPIFFE ID that registered it; empty if callers were not identified.
     """
 
     runner_id: str
@@ -269,6 +270,7 @@ class Runner:
     features: frozenset[str] = frozenset()
     job_types: frozenset[str] = frozenset()
     loop_lag: float = 0.0
+    identity: str = ""
 
     def has_job_types(self, job_types: frozenset[str]) -> bool:
         """Return whether the runner can run jobs of all these types."""
@@ -294,12 +296,18 @@ class QueuedRequests:
     oldest: float
 
 
+ReportKey = tuple[str, int, str]
+"""Request id, epoch and runner id of a report."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """A report of a runner that a request has ended.
 
     Attributes:
         running_time: seconds for which the runner ran the chain; 0 if it did not measure them.
+        runner_id: runner that reports, to which the request must be assigned; empty for calls that
+            may report for any runner.
     """
 
     request_id: str
@@ -309,16 +317,22 @@ class Finished:
     finished_jobs: int
     reason: str = ""
     running_time: float = 0.0
+    runner_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """A report of a runner on the progress of a request."""
+    """A report of a runner on the progress of a request.
+
+    Attributes:
+        runner_id: as in Finished.
+    """
 
     request_id: str
     epoch: int
     finished_jobs: int
     rolled_back_jobs: int = 0
+    runner_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,6 +344,7 @@ class Suspended:
         reason: why the request waits; not stored if it has a desired state.
         job_types: types of the jobs that remain to be run.
         wait: seconds until it may be assigned to a runner.
+        runner_id: as in Finished; empty for the recovery, too.
     """
 
     request_id: str
@@ -339,7 +354,13 @@ class Suspended:
     suspended_job_chain: bytes
     job_types: frozenset[str] = frozenset()
     wait: float = 0.0
+    runner_id: str = ""
 
 
 Report = Finished | Progressed | Suspended
 """A report of a runner on one request."""
+
+
+def report_key(report: Report) -> ReportKey:
+    """Return the key of a report. Reports of different runners never replace each other."""
+    return report.request_id, report.epoch, report.runner_id

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from spincycle.database.database import Database
-from spincycle.model.state import State
 from spincycle.request_manager.storage.model import ChainHolder
+from spincycle.request_manager.storage.row_values import holders_of
 
 
 class ReconciliationStore:
@@ -25,24 +25,32 @@ class ReconciliationStore:
 
     async def holders(self, request_ids: Sequence[str]) -> dict[str, ChainHolder]:
         """Return the holders of the requests that exist, by request id."""
-        rows = await self._database.fetch("chain_holders", request_ids=list(request_ids))
-        return {
-            row["request_id"]: ChainHolder(**{**row, "state": State(row["state"])}) for row in rows
-        }
+        return holders_of(
+            await self._database.fetch("chain_holders", request_ids=list(request_ids))
+        )
 
     async def orphan_missing(self, runner_id: str, missing: Mapping[str, int]) -> list[str]:
         """Orphan requests whose chains their runner does not hold; return their ids."""
-        return await self._orphan("orphan_missing", runner_id, missing)
-
-    async def orphan_strays(self, runner_id: str, strays: Mapping[str, int]) -> list[str]:
-        """Orphan requests whose chains a runner holds though it should not; return their ids."""
-        return await self._orphan("orphan_strays", runner_id, strays)
-
-    async def _orphan(self, query: str, runner_id: str, chains: Mapping[str, int]) -> list[str]:
         rows = await self._database.fetch(
-            query,
+            "orphan_missing",
             runner_id=runner_id,
-            request_ids=list(chains),
-            epochs=list(chains.values()),
+            request_ids=list(missing),
+            epochs=list(missing.values()),
+        )
+        return [row["request_id"] for row in rows]
+
+    async def orphan_strays(
+        self, runner_id: str, strays: Mapping[str, int], proven: Container[str]
+    ) -> list[str]:
+        """Orphan requests whose chains a runner holds though it should not; return their ids.
+
+        `proven`: requests that were certainly assigned to the runner under that epoch.
+        """
+        rows = await self._database.fetch(
+            "orphan_strays",
+            runner_id=runner_id,
+            request_ids=list(strays),
+            epochs=list(strays.values()),
+            proven=[request_id in proven for request_id in strays],
         )
         return [row["request_id"] for row in rows]

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import asyncpg
+
 from spincycle.database.database import Database
 from spincycle.model.state import State
-from spincycle.request_manager.storage.model import Finished, Progressed, Suspended
+from spincycle.request_manager.storage.model import (
+    ChainHolder,
+    Finished,
+    Progressed,
+    Report,
+    ReportKey,
+    Suspended,
+)
 from spincycle.request_manager.storage.portions import in_portions
 from spincycle.request_manager.storage.request_counts import RequestCounts
 from spincycle.request_manager.storage.row_values import (
     assignment_columns,
+    holders_of,
     interval,
     json_text,
-    states_of,
 )
 
 
 class ReportStore:
-    """Applies reports of runners, each by a compare-and-set on state and epoch.
+    """Applies reports of runners, each by a compare-and-set on state, epoch and runner.
 
     Every method raises DatabaseUnavailable while the database is away.
     """
@@ -27,59 +36,69 @@ class ReportStore:
         self._database = database
         self._counts = counts
 
-    async def finish(self, reports: Sequence[Finished]) -> tuple[set[str], bool]:
+    async def finish(self, reports: Sequence[Finished]) -> tuple[set[ReportKey], bool]:
         """End requests.
 
-        Return the ids of those that were ended, and whether a type with a limit has room now.
+        Return the keys of the reports that were applied, and whether a type with a limit has room
+        now.
         """
         rows = await self._database.fetch(
             "finish_requests",
-            **assignment_columns(reports),
+            **_columns(reports),
             states=[int(report.state) for report in reports],
             finished_ats=[report.finished_at for report in reports],
             running_times=[interval(report.running_time) for report in reports],
             finished_jobs=[report.finished_jobs for report in reports],
             reasons=[report.reason for report in reports],
         )
-        states = {report.request_id: report.state for report in reports}
-        self._counts.ended.update(states[row["request_id"]] for row in rows)
-        return {row["request_id"] for row in rows}, any(row["limited"] for row in rows)
+        self._counts.ended.update(State(row["state"]) for row in rows)
+        return {_key(row) for row in rows}, any(row["limited"] for row in rows)
 
-    async def progress(self, reports: Sequence[Progressed]) -> set[str]:
-        """Update job counts of requests; return the ids of those that were updated."""
+    async def progress(self, reports: Sequence[Progressed]) -> set[ReportKey]:
+        """Update job counts of requests; return the keys of the reports that were applied."""
         rows = await self._database.fetch(
             "progress_requests",
-            **assignment_columns(reports),
+            **_columns(reports),
             finished_jobs=[report.finished_jobs for report in reports],
             rolled_back_jobs=[report.rolled_back_jobs for report in reports],
         )
-        return {row["request_id"] for row in rows}
+        return {_key(row) for row in rows}
 
-    async def suspend(self, reports: Sequence[Suspended]) -> dict[str, State]:
+    async def suspend(self, reports: Sequence[Suspended]) -> dict[ReportKey, State]:
         """Store saved states and take the requests from their runners.
 
-        Return the new state, SUSPENDED or STOPPED, of those whose report was applied.
+        Return the new state, SUSPENDED or STOPPED, of the requests whose report was applied, by the
+        key of the report.
         """
-        states: dict[str, State] = {}
+        states: dict[ReportKey, State] = {}
         for portion in in_portions(reports, lambda report: len(report.suspended_job_chain)):
             states |= await self._suspend(portion)
         return states
 
-    async def _suspend(self, reports: Sequence[Suspended]) -> dict[str, State]:
+    async def _suspend(self, reports: Sequence[Suspended]) -> dict[ReportKey, State]:
         rows = await self._database.fetch(
             "suspend_requests",
-            **assignment_columns(reports),
+            **_columns(reports),
             finished_jobs=[report.finished_jobs for report in reports],
             reasons=[report.reason for report in reports],
             suspended_job_chains=[report.suspended_job_chain for report in reports],
             job_types=[json_text(sorted(report.job_types)) for report in reports],
             waits=[interval(report.wait) if report.wait else None for report in reports],
         )
-        states = states_of(rows)
+        states = {_key(row): State(row["state"]) for row in rows}
         self._counts.count_stopped(states.values())
         return states
 
-    async def states(self, request_ids: Sequence[str]) -> dict[str, tuple[State, int]]:
-        """Return (state, epoch) of the requests that exist, by id."""
-        rows = await self._database.fetch("states_of_requests", request_ids=list(request_ids))
-        return {row["request_id"]: (State(row["state"]), row["epoch"]) for row in rows}
+    async def targets(self, request_ids: Sequence[str]) -> dict[str, ChainHolder]:
+        """Return states and assignments of the requests that exist, by id."""
+        return holders_of(
+            await self._database.fetch("chain_holders", request_ids=list(request_ids))
+        )
+
+
+def _columns(reports: Sequence[Report]) -> dict[str, list[str] | list[int]]:
+    return assignment_columns(reports) | {"runner_ids": [report.runner_id for report in reports]}
+
+
+def _key(row: asyncpg.Record) -> ReportKey:
+    return row["request_id"], row["epoch"], row["runner_id"]

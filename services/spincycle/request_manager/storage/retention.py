@@ -46,3 +46,11 @@ class RequestRetention:
         """Delete runners that were deregistered before a moment; return their number."""
         row = await self._database.fetch_one("delete_runners", moment=moment)
         return int(row["runners"]) if row else 0
+
+    async def delete_audit(self, moment: datetime, batch: int) -> int:
+        """Delete up to `batch` audited decisions about no request, such as refused calls.
+
+        Return the number of those deleted; fewer than `batch` if no older ones are left.
+        """
+        row = await self._database.fetch_one("delete_audit", moment=moment, batch=batch)
+        return int(row["deleted"]) if row else 0

@@ -10,7 +10,7 @@ import asyncpg
 import orjson
 
 from spincycle.model.state import State
-from spincycle.request_manager.storage.model import Assignment
+from spincycle.request_manager.storage.model import Assignment, ChainHolder
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -38,6 +38,11 @@ def assignment_of(row: asyncpg.Record, assigned_at: float = float("-inf")) -> As
     return Assignment(
         row["request_id"], row["runner_id"], row["epoch"], row["resumed"], assigned_at
     )
+
+
+def holders_of(rows: Sequence[asyncpg.Record]) -> dict[str, ChainHolder]:
+    """Return the holders of chains by request id."""
+    return {row["request_id"]: ChainHolder(**{**row, "state": State(row["state"])}) for row in rows}
 
 
 def states_of(rows: Sequence[asyncpg.Record]) -> dict[str, State]:

@@ -15,6 +15,7 @@ from spincycle.request_manager.storage.heartbeats import (
     HeartbeatId,
     LiveRunner,
     Registration,
+    RunnerOwner,
     StopSignals,
     StoredHeartbeat,
 )
@@ -33,7 +34,7 @@ class RunnerStore:
         self._numbers = count(1)
 
     async def register(self, runner: Registration) -> StoredHeartbeat | None:
-        """Register a runner; return None if it is deregistered."""
+        """Register a runner; return None if it is deregistered or another identity's."""
         heartbeat = self._next_heartbeat()
         row = await self._database.fetch_one(
             "register_runner",
@@ -44,13 +45,14 @@ class RunnerStore:
             job_types=list(runner.job_types),
             version=runner.version,
             features=list(runner.features),
+            identity=runner.identity,
             observer=heartbeat.observer,
             heartbeat=heartbeat.number,
         )
         return StoredHeartbeat(heartbeat, row["stored_at"]) if row else None
 
     async def store_heartbeat(self, heartbeat: Heartbeat) -> StopSignals | None:
-        """Store a heartbeat; return None if the runner is unknown or deregistered."""
+        """Store a heartbeat; return None if the runner is unknown, deregistered or another's."""
         id_ = self._next_heartbeat()
         row = await self._database.fetch_one(
             "store_heartbeat",
@@ -61,6 +63,7 @@ class RunnerStore:
             leaving=heartbeat.leaving,
             journal_lag=heartbeat.journal_lag,
             loop_lag=heartbeat.loop_lag,
+            identity=heartbeat.identity,
             observer=id_.observer,
             heartbeat=id_.number,
         )
@@ -70,6 +73,11 @@ class RunnerStore:
         digest = row["chains_digest"] % 2**64
         stored = StoredHeartbeat(id_, row["stored_at"])
         return StopSignals(tuple(row["stop"]), tuple(row["suspend"]), digest, stored)
+
+    async def owner(self, runner_id: str) -> RunnerOwner | None:
+        """Return who registered a runner, live or not; None if nobody did."""
+        row = await self._database.fetch_one("runner_owner", runner_id=runner_id)
+        return RunnerOwner(row["identity"], row["is_live"]) if row else None
 
     async def live(self) -> Sequence[Runner]:
         """Return the live runners."""
@@ -86,7 +94,13 @@ class RunnerStore:
         return EvictionResult(
             evicted=[row["runner_id"] for row in rows if row["evicted"]],
             live=[
-                LiveRunner(row["runner_id"], row["address"], row["registration"], _heartbeat(row))
+                LiveRunner(
+                    row["runner_id"],
+                    row["address"],
+                    row["registration"],
+                    _heartbeat(row),
+                    row["identity"],
+                )
                 for row in rows
                 if not row["evicted"]
             ],

@@ -16,6 +16,7 @@ from spincycle.model.revision import BEGUN_STEP, parts_of, revision_of
 from spincycle.model.state import FINAL, State
 from spincycle.request_manager.request_encoding import request_failure
 from spincycle.request_manager.storage.model import Request
+from spincycle.request_manager.watch.assignment_check import AssignmentCheck
 from spincycle.request_manager.watch.change_poller import ChangePoller
 from spincycle.request_manager.watch.cursor import Cursor
 from spincycle.request_manager.watch.events import (
@@ -87,11 +88,13 @@ class EventSequencer:
         feeds: RunnerFeeds,
         snapshots: RequestSnapshots,
         poller: ChangePoller,
+        assignments: AssignmentCheck,
     ) -> None:
         self._registry = registry
         self._feeds = feeds
         self._snapshots = snapshots
         self._poller = poller
+        self._assignments = assignments
         self._lock = asyncio.Lock()
         self._progress = asyncio.Event()
         self._batch: list[_Delivery] = []
@@ -145,6 +148,7 @@ class EventSequencer:
         snapshots, until = (
             await self._snapshots.from_runner(rows, runner_id) if rows else ([], offset)
         )
+        snapshots = await self._assignments.snapshots(runner_id, snapshots)
         async with self._publishing():
             attach = self._attaching[runner_id] = PendingAttach(until, snapshots)
             if until <= offset:
@@ -153,10 +157,11 @@ class EventSequencer:
     async def on_events(self, runner_id: str, events: Sequence[job_event_pb2.JobEvent]) -> None:
         """Publish events of a runner. See FeedListener."""
         await self._discover({event.request_id for event in events})
+        own = await self._assignments.events(runner_id, events)
         async with self._publishing():
             attach = self._attaching.get(runner_id) or PendingAttach(0, [])
-            attach.events += events
-            if attach.events and (offset := attach.events[-1].offset) >= attach.until:
+            attach.events += own
+            if events and (offset := events[-1].offset) >= attach.until:
                 await self._apply(runner_id, offset, attach)
 
     def on_lost(self, runner_id: str) -> None:

@@ -13,6 +13,7 @@ from spincycle.model.state import FINAL
 from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.change_store import ChangeStore
 from spincycle.request_manager.storage.model import Request
+from spincycle.request_manager.watch.assignment_check import AssignmentCheck
 from spincycle.request_manager.watch.change_poller import ChangePoller
 from spincycle.request_manager.watch.cursor import Cursor
 from spincycle.request_manager.watch.discovery import RequestDiscovery
@@ -52,7 +53,13 @@ class WatchSession:
         self._registry = SubscriptionRegistry()
         discovery = RequestDiscovery(store, feeds, self._registry)
         self._poller = ChangePoller(store, changes, self._registry, discovery)
-        self._sequencer = EventSequencer(self._registry, feeds, snapshots, self._poller)
+        self._sequencer = EventSequencer(
+            self._registry,
+            feeds,
+            snapshots,
+            self._poller,
+            AssignmentCheck(store, self._registry),
+        )
         self._runner_offsets = SingleFlight[None, dict[str, int]](lambda _: feeds.offsets())
         self._attaching_filters = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []

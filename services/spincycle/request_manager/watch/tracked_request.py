@@ -29,6 +29,7 @@ class TrackedRequest:
         for_filters: whether filter subscribers still need its events. Has no effect while there
             are no filter subscribers.
         args: its arguments, for filter subscribers; None if they have not been needed.
+        assignment: runner id and epoch of the assignment that was read last.
     """
 
     row: Request
@@ -41,6 +42,7 @@ class TrackedRequest:
     id_subscribers: set[SubscriberQueue] = field(default_factory=set)
     for_filters: bool = False
     args: EncodedArgs | None = None
+    assignment: tuple[str, int] = ("", 0)
 
     def has_gap_at_end_of(self, row: Request) -> bool:
         """Return whether a runner ran the request up to a row and not all of it was delivered."""

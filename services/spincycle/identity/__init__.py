@@ -1,0 +1,1 @@
+"""Identities of the services: their names, what each may call, and grants to append entries."""
