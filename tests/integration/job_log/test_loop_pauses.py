@@ -27,6 +27,7 @@ from spincycle.model.job_chain import Value
 from spincycle.model.journal_entry import JournalEntry
 from spincycle.model.state import State
 from spincycle.rpc.channel import open_channel
+from spincycle.rpc.text_bounds import MAX_BATCH
 from spincycle.runtime.config import DatabaseConfig, InternalConfig, Secret
 from spincycle.v1 import job_log_service_pb2 as pb
 from spincycle.v1 import job_output_pb2
@@ -69,7 +70,7 @@ async def measured(
 
 
 def many() -> list[JournalEntry]:
-    return [entry(number) for number in range(1, 50_001)]
+    return [entry(number) for number in range(1, MAX_BATCH + 1)]
 
 
 def texts() -> list[JournalEntry]:
@@ -87,7 +88,7 @@ def maps() -> list[JournalEntry]:
 
 
 def unfit() -> list[JournalEntry]:
-    return [entry(number, state=State.UNKNOWN) for number in range(1, 50_001)]
+    return [entry(number, state=State.UNKNOWN) for number in range(1, MAX_BATCH + 1)]
 
 
 @pytest.mark.parametrize("make", [many, texts, values, maps, unfit])

@@ -170,6 +170,9 @@ async def test_all_services_use_mutual_tls(
     (specs / "nap.yaml").write_text(SPECS)
     manager, public_log, manager_inside, log, runner = (f"{HOST}:{free_port()}" for _ in range(5))
     stored = DatabaseConfig(dsn=Secret(database))
+    keys = tmp_path / "grant-keys"
+    keys.write_text(f"1 {'0' * 64}\n")
+    keys.chmod(0o600)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(
             running(
@@ -177,6 +180,7 @@ async def test_all_services_use_mutual_tls(
                 JobLogConfig(
                     listen=public_log,
                     internal=authority.internal(log, "job-log"),
+                    append_grant_keys=keys,
                     tls=tls,
                     database=stored,
                     grace=0,
@@ -189,6 +193,7 @@ async def test_all_services_use_mutual_tls(
                 RequestManagerConfig(
                     listen=manager,
                     internal=authority.internal(manager_inside, "request-manager"),
+                    append_grant_keys=keys,
                     tls=tls,
                     database=stored,
                     specs_dir=specs,

@@ -36,6 +36,9 @@ class Refusing(runner_coordination_service_pb2_grpc.RunnerCoordinationServiceSer
 
     async def UploadSuspended(self, request_iterator: Any, context: Any) -> Any:
         self.calls += 1
+        async for _ in request_iterator:
+            # A caller that is still sending may not receive the reason.
+            pass
         await abort(context, REFUSED)
 
 
