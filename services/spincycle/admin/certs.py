@@ -113,11 +113,8 @@ def issue(
     SERVICE-INSTANCE.key with a new key. If the files exist they are replaced: services that run use
     the new ones without a restart.
     """
-    from spincycle.identity.certificate_authority import (
-        CERTIFICATE_MODE,
-        KEY_MODE,
-        replace_file,
-    )
+    from spincycle.identity.certificate_authority import CERTIFICATE_MODE, KEY_MODE
+    from spincycle.identity.private_files import replace_file
 
     with _exit_on_error():
         authority = _load(directory)

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from spincycle.identity.private_files import write_new
 from spincycle.identity.service_identity import ServiceIdentity, check_trust_domain
 
 CERTIFICATE_FILE = "ca.pem"
@@ -129,8 +130,8 @@ class CertificateAuthority:
         certificate = directory / CERTIFICATE_FILE
         if certificate.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(certificate))
-        _write_new(directory / KEY_FILE, _pem(self._key), KEY_MODE)
-        _write_new(certificate, self.certificate, CERTIFICATE_MODE)
+        write_new(directory / KEY_FILE, _pem(self._key), KEY_MODE)
+        write_new(certificate, self.certificate, CERTIFICATE_MODE)
 
     @property
     def certificate(self) -> bytes:
@@ -224,28 +225,6 @@ class CertificateAuthority:
             .sign(self._key, SHA256())
         )
         return IssuedCertificate(certificate.public_bytes(Encoding.PEM), _pem(key))
-
-
-def replace_file(file: Path, contents: bytes, mode: int) -> None:
-    """Write a file in one step: a reader sees the previous contents or the new ones.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    part = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        _write_new(part, contents, mode)
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _write_new(file: Path, contents: bytes, mode: int) -> None:
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as new:
-        new.write(contents)
-        new.flush()
-        os.fsync(descriptor)
 
 
 def _builder(

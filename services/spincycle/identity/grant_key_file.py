@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from spincycle.identity.append_grants import GrantKeys
+from spincycle.identity.private_files import replace_file
 from spincycle.runtime.config import ConfigError
 
 CHECK_INTERVAL = 1.0
@@ -138,18 +139,8 @@ def write_grant_keys(path: Path, keys: Mapping[str, bytes]) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        file = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(file, "w") as new:
-            new.writelines(f"{id_} {key.hex()}\n" for id_, key in keys.items())
-        if path.exists():
-            before = path.stat()
-            os.chown(part, before.st_uid, before.st_gid)
-            part.chmod(stat.S_IMODE(before.st_mode))
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    lines = "".join(f"{id_} {key.hex()}\n" for id_, key in keys.items())
+    replace_file(path, lines.encode(), 0o600, keep_permissions=True)
 
 
 def _read(path: Path) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from cryptography import x509
+from tests.not_run import path_of
 
 from spincycle.admin.main import main
 from spincycle.identity.certificate_authority import CertificateAuthority
@@ -165,13 +166,13 @@ def test_an_expired_certificate_in_a_bundle_is_found(ca: Path) -> None:
     assert "(expired)" in shown.output
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl")
 def test_openssl_accepts_a_certificate_for_both_sides_and_prints_its_extensions(ca: Path) -> None:
+    program = path_of("openssl")
     succeeds("issue", ca, "job-log")
     certificate = str(ca / "job-log-1.pem")
 
     def openssl(*arguments: str) -> str:
-        run = subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=True)
+        run = subprocess.run([program, *arguments], capture_output=True, text=True, check=True)
         return run.stdout
 
     for purpose in ("sslserver", "sslclient"):
