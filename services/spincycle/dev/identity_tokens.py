@@ -16,7 +16,7 @@ GRANT_KEYS = "grant-keys"
 
 
 def new_grant_keys(home: Path) -> Path:
-    """Make the file of the grant keys anew in the directory of a stack; return its path.
+    """Write a file with a new grant key into the directory of a stack; return its path.
 
     The chains of an earlier stack are gone, and so are the grants for them.
 
@@ -33,7 +33,7 @@ def new_grant_keys(home: Path) -> Path:
 
 
 class IdentityTokens:
-    """Tokens for the services of one stack, made anew at each start and kept in memory only."""
+    """Tokens for the services of one stack, new at each start and kept in memory only."""
 
     def __init__(self) -> None:
         self._tokens: dict[ServiceIdentity, str] = {}

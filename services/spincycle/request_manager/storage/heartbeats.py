@@ -60,7 +60,7 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class RunnerOwner:
-    """Who registered a runner id.
+    """Registration of a runner id by a service.
 
     Attributes:
         identity: SPIFFE ID; empty if callers were not identified.
