@@ -6,11 +6,12 @@ import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
 from spincycle.admin.age import Age
+from spincycle.admin.failure import fail
 from spincycle.identity.service_identity import (
     DEFAULT_TRUST_DOMAIN,
     SERVICES,
@@ -168,9 +169,9 @@ def _print(file: Path) -> list[datetime]:
     try:
         found = parse_certificates(file.read_bytes())
     except OSError as error:
-        _fail(f"cannot read {file}: {error.strerror}")
+        fail(f"cannot read {file}: {error.strerror}")
     except ValueError:
-        _fail(f"{file} is not a certificate in PEM; name the .pem file")
+        fail(f"{file} is not a certificate in PEM; name the .pem file")
     for certificate in found:
         click.echo(file)
         for field, text in _fields(certificate):
@@ -202,13 +203,8 @@ def _exit_on_error() -> Iterator[None]:
     try:
         yield
     except FileExistsError as error:
-        _fail(f"{error.filename} exists already; use another directory, or remove it first")
+        fail(f"{error.filename} exists already; use another directory, or remove it first")
     except OSError as error:
-        _fail(f"{error.filename}: {error.strerror}")
+        fail(f"{error.filename}: {error.strerror}")
     except ValueError as error:
-        _fail(str(error))
-
-
-def _fail(message: str) -> NoReturn:
-    click.echo(f"error: {message}", err=True)
-    sys.exit(2)
+        fail(str(error))

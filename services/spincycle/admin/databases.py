@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from spincycle.admin.failure import fail
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from contextlib import AbstractAsyncContextManager
@@ -30,8 +32,7 @@ def exit_on_error() -> Iterator[None]:
     try:
         yield
     except (ConfigError, ValueError) as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        fail(str(error))
     except (DatabaseUnavailable, asyncpg.PostgresError) as error:
         click.echo(f"error: not finished, run the command again: {error}", err=True)
         sys.exit(1)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import secrets
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
 
 import click
+
+from spincycle.admin.failure import fail
 
 
 class _KeyId(click.ParamType[str]):
@@ -75,7 +75,7 @@ def new(file: Path, id_: str) -> None:
     else: its keys entitle to append to every journal.
     """
     if file.exists():
-        _fail(f"{file} exists; add a key by `spincycle grant-keys add`, or name another file")
+        fail(f"{file} exists; add a key by `spincycle grant-keys add`, or name another file")
     with _exit_on_error():
         _write(file, {id_: _new_key()})
 
@@ -107,7 +107,7 @@ def use(file: Path, id_: str) -> None:
     with _exit_on_error():
         keys = _read(file)
         if id_ not in keys:
-            _fail(f'{file} has no key "{id_}"; it has {", ".join(keys)}')
+            fail(f'{file} has no key "{id_}"; it has {", ".join(keys)}')
         _write(file, {id_: keys.pop(id_), **keys})
 
 
@@ -123,7 +123,7 @@ def drop(file: Path, id_: str) -> None:
     with _exit_on_error():
         keys = _read(file)
         if next(iter(keys)) == id_:
-            _fail(f'the key "{id_}" signs; use another one first: `spincycle grant-keys use`')
+            fail(f'the key "{id_}" signs; use another one first: `spincycle grant-keys use`')
         if id_ in keys:
             del keys[id_]
             _write(file, keys)
@@ -162,11 +162,6 @@ def _exit_on_error() -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        _fail(str(error))
+        fail(str(error))
     except OSError as error:
-        _fail(f"cannot write {error.filename}: {error.strerror}")
-
-
-def _fail(message: str) -> NoReturn:
-    click.echo(f"error: {message}", err=True)
-    sys.exit(2)
+        fail(f"cannot write {error.filename}: {error.strerror}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 import click
+
+from spincycle.admin.failure import fail
 
 if TYPE_CHECKING:
     from spincycle.database.migrations import Migration
@@ -44,8 +45,7 @@ def migrate(services: tuple[str, ...], dsn: str | None, wait: float) -> None:
         for service in services or tuple(_CONFIGS):
             click.echo(f"{service}: {asyncio.run(_migrate_service(service, dsn, wait))}")
     except ConfigError as error:
-        click.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        fail(str(error))
 
 
 async def _migrate_service(service: str, dsn: str | None, wait: float) -> str:
