@@ -160,6 +160,20 @@ class Installation:
 
             await until(has_ended)
 
+    async def suspend_and_resume_request(self, request_id: str) -> None:
+        """Suspend a request and resume it, and return once its first job runs again."""
+        async with self.public_channel(REQUEST_MANAGER) as channel:
+            stub = RequestManagerServiceStub(channel)
+            get = request_manager_service_pb2.GetRequest(request_id=request_id)
+
+            async def is_suspended() -> bool:
+                return (await stub.Get(get)).request.state == state_pb2.STATE_SUSPENDED
+
+            await stub.Suspend(request_manager_service_pb2.SuspendRequest(request_id=request_id))
+            await until(is_suspended)
+            await stub.Resume(request_manager_service_pb2.ResumeRequest(request_id=request_id))
+        await self.until_begun(request_id)
+
     async def rows(self) -> Rows:
         """Read all rows of requests, runners and journal."""
         async with self.database() as connection:

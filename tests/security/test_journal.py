@@ -178,6 +178,23 @@ async def test_a_grant_is_of_no_use_after_its_runner_was_lost(
         await installation.stop_request(id_)
 
 
+async def test_a_grant_is_of_no_use_after_its_request_was_suspended_and_resumed(
+    installation: Installation, request_id: str
+) -> None:
+    """The earlier runner saved the request, and was not lost."""
+    _, earlier = await installation.assignment(request_id)
+    grant = shown(installation.grant(request_id, earlier, HONEST))
+
+    await installation.suspend_and_resume_request(request_id)
+
+    _, epoch = await installation.assignment(request_id)
+    assert epoch > earlier
+    before = await installation.rows()
+    forged = [entry(request_id, earlier)]
+    assert await append(installation, forged, [grant], instance="1") == ["STALE_EPOCH"]
+    assert await installation.changes_since(before) == []
+
+
 @pytest.mark.parametrize("service", [JOB_LOG, "gateway"])
 async def test_other_services_append_nothing_even_with_a_grant(
     installation: Installation, request_id: str, service: str

@@ -170,6 +170,7 @@ class RequestManager:
             self._runners,
             self.changes,
             self.recovery.recover_unanswered,
+            self._job_log.fence_all,
             DispatchPolicy(),
         )
         control = RequestControl(

@@ -263,6 +263,7 @@ class ShelvedJobLog(
     def __init__(self) -> None:
         self.entries: dict[str, list[job_log_pb2.JobLog]] = {}
         self.fences: dict[str, int] = {}
+        self.fence_calls: dict[str, list[int]] = {}
         self.away = False
 
     async def Append(
@@ -280,6 +281,7 @@ class ShelvedJobLog(
             await context.abort(grpc.StatusCode.UNAVAILABLE, "away")
         response = journal_pb2.FenceResponse()
         for fence in request.fences:
+            self.fence_calls.setdefault(fence.request_id, []).append(fence.epoch)
             in_force = max(fence.epoch, self.fences.get(fence.request_id, 0))
             self.fences[fence.request_id] = in_force
             if in_force > fence.epoch:

@@ -119,7 +119,7 @@ async def test_a_request_that_may_have_run_before_its_runner_restarted_is_recove
 
     await until(lambda: request_id in other.resumed)
 
-    assert manager.job_log.fences[request_id] == 2
+    assert manager.job_log.fence_calls[request_id] == [2, 3]
     assert other.chains[request_id] == 3
 
 
@@ -148,7 +148,9 @@ async def test_a_request_whose_claimant_died_rebuilding_it_is_rebuilt_by_another
     runner = await manager.register(SteeredRunner("runner"))
 
     await until(lambda: request_id in runner.resumed)
-    assert manager.job_log.fences[request_id] == 5, "no runner had the epoch, so it need not rise"
+    rebuilt, resumed = manager.job_log.fence_calls[request_id]
+    assert rebuilt == 5, "no runner had the epoch, so it need not rise"
+    assert resumed == runner.chains[request_id] == 6
 
 
 async def test_a_request_that_lost_three_runners_without_progress_backs_off(

@@ -375,5 +375,6 @@ async def test_a_damaged_state_is_detected_despite_the_periods_beside_it(
 
     found = await resumed(manager, runner, request_id)
 
-    assert manager.job_log.fences[request_id] == found.epoch - 1
+    assert found.epoch == 4
+    assert manager.job_log.fence_calls[request_id] == [2, 3, 4], "found damaged, rebuilt, resumed"
     assert len(periods(found)) == 1

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from spincycle.errors import RunnerFull, RunnerUnreachable, SpinCycleError
+from spincycle.errors import (
+    RunnerFull,
+    RunnerUnreachable,
+    ServiceUnavailable,
+    SpinCycleError,
+)
 from spincycle.model.state import State
 from spincycle.request_manager.runners.client import DispatchResult
 from spincycle.request_manager.runners.dispatcher import Dispatcher, DispatchPolicy, DispatchStores
@@ -47,6 +52,9 @@ class Recorder:
     async def recover(self, assigned: Sequence[Assignment]) -> None:
         self.recovered += assigned
 
+    async def fence(self, epochs: Mapping[str, int]) -> None:
+        raise NotImplementedError
+
     async def live(self) -> dict[str, Refusing]:
         return {"full": self._runner} if self._runner else {}
 
@@ -68,6 +76,7 @@ async def sent(runner: Refusing | None, seconds_ago: float) -> Recorder:
         recorder,
         ChangeBus(),
         recorder.recover,
+        recorder.fence,
         POLICY,
     )
     one = Assignment("r1", "full", 1, resumed=False, assigned_at=time.monotonic() - seconds_ago)
@@ -113,9 +122,68 @@ async def test_requests_are_assigned_in_their_order_whatever_they_require() -> N
     unused: Any = None
     runners: Any = RoomForTwo()
     dispatcher = Dispatcher(
-        DispatchStores(unused, unused, unused), runners, ChangeBus(), unused, POLICY
+        DispatchStores(unused, unused, unused), runners, ChangeBus(), unused, unused, POLICY
     )
 
     chosen, _ = await dispatcher.pick_runners({"first": SLEEP, "second": COPY, "third": SLEEP})
 
     assert chosen == {"first": "runner", "second": "runner"}
+
+
+class Resuming:
+    """A runner, the archive of saved states and the job log, which record their calls in order."""
+
+    runner = SimpleNamespace(runner_id="runner")
+
+    def __init__(self, problem: SpinCycleError | None) -> None:
+        self._problem = problem
+        self.calls: list[tuple[str, dict[str, int]]] = []
+
+    async def suspended_job_chains(self, ids: Sequence[str]) -> AsyncIterator[dict[str, bytes]]:
+        yield dict.fromkeys(ids, b"saved")
+
+    async def chain_portions(self, ids: Sequence[str]) -> AsyncIterator[dict[str, bytes]]:
+        for _ in ids:
+            yield {}
+
+    async def fence(self, epochs: Mapping[str, int]) -> None:
+        self.calls.append(("fence", dict(epochs)))
+        if self._problem:
+            raise self._problem
+
+    async def resume(self, chains: dict[Assignment, bytes]) -> DispatchResult:
+        self.calls.append(("resume", {one.request_id: one.epoch for one in chains}))
+        return DispatchResult()
+
+    async def run(self, chains: dict[Assignment, bytes]) -> DispatchResult:
+        self.calls.append(("run", {one.request_id: one.epoch for one in chains}))
+        return DispatchResult()
+
+    async def live(self) -> dict[str, Resuming]:
+        return {"runner": self}
+
+
+@pytest.mark.parametrize("problem", [None, ServiceUnavailable("job log", "here")])
+async def test_a_suspended_request_is_resumed_once_the_journal_refuses_its_earlier_runner(
+    problem: SpinCycleError | None,
+) -> None:
+    """Requests that were not suspended are sent first: they need no fence."""
+    recorder: Any = Resuming(problem)
+    unused: Any = None
+    dispatcher = Dispatcher(
+        DispatchStores(recorder, recorder, recorder),
+        recorder,
+        ChangeBus(),
+        unused,
+        recorder.fence,
+        POLICY,
+    )
+    assigned = [
+        Assignment("suspended", "runner", 4, resumed=True),
+        Assignment("new", "runner", 1, resumed=False),
+    ]
+
+    await dispatcher._send_all(assigned, {"new": b"chain"})
+
+    sent = [("run", {"new": 1}), ("fence", {"suspended": 4})]
+    assert recorder.calls == sent + ([] if problem else [("resume", {"suspended": 4})])

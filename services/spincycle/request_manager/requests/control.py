@@ -9,7 +9,8 @@ from spincycle.batching.coalescer import Coalescer
 from spincycle.errors import InvalidState, RequestNotFound
 from spincycle.model.state import LIVE, State
 from spincycle.request_manager.runners.directory import RunnerDirectory
-from spincycle.request_manager.runners.dispatcher import Dispatcher, forward
+from spincycle.request_manager.runners.dispatcher import Dispatcher
+from spincycle.request_manager.runners.forwarding import forward
 from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.desired_state_store import DesiredStateStore
 from spincycle.request_manager.storage.model import DesiredState, Request

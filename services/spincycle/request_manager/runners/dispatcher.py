@@ -5,7 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from itertools import groupby, islice
@@ -14,8 +22,8 @@ from typing import Any
 
 import structlog
 
-from spincycle.errors import DatabaseUnavailable, RunnerUnreachable, SpinCycleError
-from spincycle.model.state import State
+from spincycle.errors import DatabaseUnavailable, SpinCycleError
+from spincycle.request_manager.runners.chain_batches import MAX_BATCH_BYTES, in_batches
 from spincycle.request_manager.runners.claims import ClaimMonitor
 from spincycle.request_manager.runners.client import DispatchResult, RunnerClient
 from spincycle.request_manager.runners.directory import (
@@ -23,15 +31,13 @@ from spincycle.request_manager.runners.directory import (
     UNREACHABLE_BACKOFF,
     RunnerDirectory,
 )
+from spincycle.request_manager.runners.forwarding import forward
 from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.claim_store import ClaimStore
 from spincycle.request_manager.storage.dispatch_store import DispatchStore
-from spincycle.request_manager.storage.model import Assignment, Requirements, Waiting
+from spincycle.request_manager.storage.model import FIRST_EPOCH, Assignment, Requirements, Waiting
 from spincycle.runtime.watchdog import Watchdog
-
-MAX_BATCH_BYTES = 16 * 1024 * 1024
-"""Most bytes of chains in one call to a runner; a larger chain is sent alone, in parts."""
 
 MAX_CACHED_BYTES = 1024 * 1024
 """Size of the largest chain that is kept in memory between its creation and its dispatch."""
@@ -78,6 +84,7 @@ class Dispatcher:
 
     Args:
         recover: recovers requests that a runner may or may not have accepted.
+        fence: raises the fences of journals to epochs by request id.
 
     Attributes:
         outcomes: number of requests by outcome: accepted, refused, unanswered, sent again.
@@ -89,6 +96,7 @@ class Dispatcher:
         runners: RunnerDirectory,
         changes: ChangeBus,
         recover: Callable[[Sequence[Assignment]], Awaitable[None]],
+        fence: Callable[[Mapping[str, int]], Awaitable[None]],
         policy: DispatchPolicy,
     ) -> None:
         self._store = stores.dispatch
@@ -97,6 +105,7 @@ class Dispatcher:
         self._runners = runners
         self._changes = changes
         self._recover = recover
+        self._fence = fence
         self._policy = policy
         self._waiting: dict[str, Waiting] = {}
         self._assigned: dict[Assignment, bytes] = {}
@@ -284,16 +293,35 @@ class Dispatcher:
     ) -> AsyncGenerator[DispatchResult, None]:
         """Send requests, those with a saved state to be resumed; yield the results of the calls."""
         left = {one.request_id: one for one in assigned}
+        in_memory = {left.pop(id_): chain for id_, chain in chains.items() if id_ in left}
+        for part in in_batches(in_memory):
+            yield await self._call(client.run, part)
         resumed = [one.request_id for one in assigned if one.resumed]
         async for saved in self._archives.suspended_job_chains(resumed):
-            for part in _parts({left.pop(id_): state for id_, state in saved.items()}):
-                yield await self._call(client.resume, part)
-        in_memory = {left.pop(id_): chain for id_, chain in chains.items() if id_ in left}
-        for part in _parts(in_memory):
-            yield await self._call(client.run, part)
+            states = {left.pop(id_): state for id_, state in saved.items()}
+            if await self._fence_earlier_epochs(states):
+                for part in in_batches(states):
+                    yield await self._call(client.resume, part)
         async for archived in self._archives.chain_portions(list(left)):
-            for part in _parts({left.pop(id_): chain for id_, chain in archived.items()}):
+            for part in in_batches({left.pop(id_): chain for id_, chain in archived.items()}):
                 yield await self._call(client.run, part)
+
+    async def _fence_earlier_epochs(self, assigned: Iterable[Assignment]) -> bool:
+        """Have the journals refuse entries of the runners that had the requests before.
+
+        Return whether they do. Otherwise the requests are sent again after their lease.
+        """
+        epochs = {one.request_id: one.epoch for one in assigned if one.epoch > FIRST_EPOCH}
+        try:
+            async with asyncio.timeout(self._policy.lease / 4):
+                if epochs:
+                    await self._fence(epochs)
+        except (TimeoutError, SpinCycleError) as error:
+            structlog.get_logger().warning(
+                "cannot fence journals yet", requests=len(epochs), why=str(error)
+            )
+            return False
+        return True
 
     async def _call(
         self,
@@ -362,33 +390,3 @@ class Dispatcher:
             log.warning(
                 "refused", request_id=one.request_id, reason=error.reason, why=error.message
             )
-
-
-def _parts(chains: dict[Assignment, bytes]) -> Iterator[dict[Assignment, bytes]]:
-    """Yield chains in parts that fit a message."""
-    part: dict[Assignment, bytes] = {}
-    size = 0
-    for assigned, chain in chains.items():
-        if part and size + len(chain) > MAX_BATCH_BYTES:
-            yield part
-            part, size = {}, 0
-        part[assigned] = chain
-        size += len(chain)
-    if part:
-        yield part
-
-
-async def forward(client: RunnerClient, desired: dict[str, State], reason: str = "") -> None:
-    """Forward desired states, by request id, to the runner of the requests.
-
-    They are stored: a runner that does not respond receives them with its next heartbeat.
-    """
-    try:
-        stop = [id_ for id_, state in desired.items() if state is State.STOPPED]
-        if stop:
-            await client.stop(stop, reason)
-        suspend = [id_ for id_, state in desired.items() if state is State.SUSPENDED]
-        if suspend:
-            await client.suspend(suspend, reason)
-    except RunnerUnreachable as error:
-        structlog.get_logger().warning("stop or suspend not forwarded", why=error.message)

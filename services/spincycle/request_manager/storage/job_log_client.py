@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import grpc
 
@@ -52,27 +52,46 @@ class JobLogClient:
         beyond FREE_EPOCHS the job log raises the fence by one epoch at a time.
         """
         if epoch <= FREE_EPOCHS:
-            return await self._fence(request_id, epoch)
-        in_force = await self._fence(request_id, FREE_EPOCHS)
+            return await self._fence_one(request_id, epoch)
+        in_force = await self._fence_one(request_id, FREE_EPOCHS)
         for _ in range(FENCES_AT_ONCE):
             if in_force >= epoch:
                 break
-            in_force = await self._fence(request_id, in_force + 1)
+            in_force = await self._fence_one(request_id, in_force + 1)
         return in_force
+
+    async def fence_all(self, epochs: Mapping[str, int]) -> None:
+        """Raise the fences of several journals, given the epochs by request id.
+
+        One call does for all epochs up to FREE_EPOCHS. A fence beyond may stay too low by more
+        than FENCES_AT_ONCE.
+        """
+        await self._fence({id_: min(epoch, FREE_EPOCHS) for id_, epoch in epochs.items()})
+        for request_id, epoch in epochs.items():
+            if epoch > FREE_EPOCHS:
+                await self.fence(request_id, epoch)
 
     async def epoch_in_force(self, request_id: str) -> int:
         """Return the lowest epoch whose entries the journal accepts; 0 without a fence."""
-        return await self._fence(request_id, 0)
+        return await self._fence_one(request_id, 0)
 
-    async def _fence(self, request_id: str, epoch: int) -> int:
+    async def _fence_one(self, request_id: str, epoch: int) -> int:
+        higher = await self._fence({request_id: epoch})
+        return higher.get(request_id, epoch)
+
+    async def _fence(self, epochs: Mapping[str, int]) -> dict[str, int]:
+        """Raise fences; return those in force that are higher."""
         request = journal_pb2.FenceRequest(
-            fences=[journal_pb2.EpochFence(request_id=request_id, epoch=epoch)]
+            fences=[
+                journal_pb2.EpochFence(request_id=request_id, epoch=epoch)
+                for request_id, epoch in epochs.items()
+            ]
         )
         try:
             response = await self._writes.Fence(request, timeout=deadline.remaining(self._timeout))
         except grpc.aio.AioRpcError as failure:
             raise self._error(failure)
-        return max([epoch, *(fence.epoch for fence in response.higher)])
+        return {fence.request_id: fence.epoch for fence in response.higher}
 
     async def entries(
         self, request_id: str, *, without_output: bool
