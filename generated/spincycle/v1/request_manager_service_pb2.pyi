@@ -41,7 +41,9 @@ class CreateRequest(_message.Message):
     type: _builtins.str
     """Name of the request in the specs; see SpecService.ListSpecs."""
     user: _builtins.str
-    """Ignored: authentication supplies the user. The field exists because the original has it."""
+    """User for whom the request is created, if the caller has the operation impersonate, as portals
+    have. Otherwise ignored: the user is the caller.
+    """
     idempotency_key: _builtins.str
     """Up to 128 characters that identify this creation. A later call of the same user with the same
     key returns the request that the first one created, if all other fields are the same; if they

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from spincycle.v1 import request_pb2 as spincycle_dot_v1_dot_request__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17spincycle/v1/spec.proto\x12\x0cspincycle.v1\x1a\x1aspincycle/v1/request.proto\"O\n\x0bRequestSpec\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12,\n\x04\x61rgs\x18\x02 \x03(\x0b\x32\x18.spincycle.v1.RequestArgR\x04\x61rgs\"8\n\x08SpecFile\x12\x12\n\x04path\x18\x01 \x01(\tR\x04path\x12\x18\n\x07\x63ontent\x18\x02 \x01(\tR\x07\x63ontent\"\x90\x02\n\x07\x46inding\x12\x12\n\x04\x63ode\x18\x01 \x01(\tR\x04\x63ode\x12\x39\n\x08severity\x18\x02 \x01(\x0e\x32\x1d.spincycle.v1.FindingSeverityR\x08severity\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\x12\x12\n\x04\x66ile\x18\x04 \x01(\tR\x04\x66ile\x12\x12\n\x04line\x18\x05 \x01(\rR\x04line\x12\x16\n\x06\x63olumn\x18\x06 \x01(\rR\x06\x63olumn\x12\x1a\n\x08sequence\x18\x07 \x01(\tR\x08sequence\x12\x12\n\x04node\x18\x08 \x01(\tR\x04node\x12\x14\n\x05\x66ield\x18\t \x01(\tR\x05\x66ield\x12\x16\n\x06values\x18\n \x03(\tR\x06values*m\n\x0f\x46indingSeverity\x12 \n\x1c\x46INDING_SEVERITY_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x46INDING_SEVERITY_WARNING\x10\x01\x12\x1a\n\x16\x46INDING_SEVERITY_ERROR\x10\x02\x42^\n\x0cspincycle.v1P\x01Z\x18spincycle/v1;spincyclev1\xa2\x02\x03SPC\xaa\x02\x0cSpinCycle.V1\xca\x02\x0cSpinCycle\\V1\xea\x02\rSpinCycle::V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17spincycle/v1/spec.proto\x12\x0cspincycle.v1\x1a\x1aspincycle/v1/request.proto\"~\n\x0bRequestSpec\x12\x12\n\x04name\x18\x01 \x01(\tR\x04name\x12,\n\x04\x61rgs\x18\x02 \x03(\x0b\x32\x18.spincycle.v1.RequestArgR\x04\x61rgs\x12-\n\x12\x61llowed_operations\x18\x03 \x03(\tR\x11\x61llowedOperations\"8\n\x08SpecFile\x12\x12\n\x04path\x18\x01 \x01(\tR\x04path\x12\x18\n\x07\x63ontent\x18\x02 \x01(\tR\x07\x63ontent\"\x90\x02\n\x07\x46inding\x12\x12\n\x04\x63ode\x18\x01 \x01(\tR\x04\x63ode\x12\x39\n\x08severity\x18\x02 \x01(\x0e\x32\x1d.spincycle.v1.FindingSeverityR\x08severity\x12\x18\n\x07message\x18\x03 \x01(\tR\x07message\x12\x12\n\x04\x66ile\x18\x04 \x01(\tR\x04\x66ile\x12\x12\n\x04line\x18\x05 \x01(\rR\x04line\x12\x16\n\x06\x63olumn\x18\x06 \x01(\rR\x06\x63olumn\x12\x1a\n\x08sequence\x18\x07 \x01(\tR\x08sequence\x12\x12\n\x04node\x18\x08 \x01(\tR\x04node\x12\x14\n\x05\x66ield\x18\t \x01(\tR\x05\x66ield\x12\x16\n\x06values\x18\n \x03(\tR\x06values*m\n\x0f\x46indingSeverity\x12 \n\x1c\x46INDING_SEVERITY_UNSPECIFIED\x10\x00\x12\x1c\n\x18\x46INDING_SEVERITY_WARNING\x10\x01\x12\x1a\n\x16\x46INDING_SEVERITY_ERROR\x10\x02\x42^\n\x0cspincycle.v1P\x01Z\x18spincycle/v1;spincyclev1\xa2\x02\x03SPC\xaa\x02\x0cSpinCycle.V1\xca\x02\x0cSpinCycle\\V1\xea\x02\rSpinCycle::V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,12 +33,12 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'spincycle.v1.spec_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\014spincycle.v1P\001Z\030spincycle/v1;spincyclev1\242\002\003SPC\252\002\014SpinCycle.V1\312\002\014SpinCycle\\V1\352\002\rSpinCycle::V1'
-  _globals['_FINDINGSEVERITY']._serialized_start=483
-  _globals['_FINDINGSEVERITY']._serialized_end=592
+  _globals['_FINDINGSEVERITY']._serialized_start=530
+  _globals['_FINDINGSEVERITY']._serialized_end=639
   _globals['_REQUESTSPEC']._serialized_start=69
-  _globals['_REQUESTSPEC']._serialized_end=148
-  _globals['_SPECFILE']._serialized_start=150
-  _globals['_SPECFILE']._serialized_end=206
-  _globals['_FINDING']._serialized_start=209
-  _globals['_FINDING']._serialized_end=481
+  _globals['_REQUESTSPEC']._serialized_end=195
+  _globals['_SPECFILE']._serialized_start=197
+  _globals['_SPECFILE']._serialized_end=253
+  _globals['_FINDING']._serialized_start=256
+  _globals['_FINDING']._serialized_end=528
 # @@protoc_insertion_point(module_scope)

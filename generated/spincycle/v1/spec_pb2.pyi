@@ -52,6 +52,7 @@ class RequestSpec(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     ARGS_FIELD_NUMBER: _builtins.int
+    ALLOWED_OPERATIONS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the request: the type of a CreateRequest."""
     @_builtins.property
@@ -60,15 +61,22 @@ class RequestSpec(_message.Message):
         not listed.
         """
 
+    @_builtins.property
+    def allowed_operations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Operations that the caller may do with requests of this type, for example "start" and "stop".
+        The server says by the feature "access" that it fills this field.
+        """
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         args: _abc.Iterable[_request_pb2.RequestArg] | None = ...,
+        allowed_operations: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["args", b"args", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_operations", b"allowed_operations", "args", b"args", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -61,7 +61,7 @@ class SpecServiceServicer:
     """
 
     def ListSpecs(self, request, context):
-        """ListSpecs returns the requests that can be created, by name, a page at a time. INVALID_ARGUMENT
+        """ListSpecs returns the requests that the caller may view, by name, a page at a time. INVALID_ARGUMENT
         (reason INVALID_PAGE_TOKEN): the token belongs to another list.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -20,7 +20,7 @@ class SpecServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListSpecs: _aio.UnaryUnaryMultiCallable[_spec_service_pb2.ListSpecsRequest, _spec_service_pb2.ListSpecsResponse]
-    """ListSpecs returns the requests that can be created, by name, a page at a time. INVALID_ARGUMENT
+    """ListSpecs returns the requests that the caller may view, by name, a page at a time. INVALID_ARGUMENT
     (reason INVALID_PAGE_TOKEN): the token belongs to another list.
     """
     Lint: _aio.UnaryUnaryMultiCallable[_spec_service_pb2.LintRequest, _spec_service_pb2.LintResponse]
@@ -48,7 +48,7 @@ class SpecServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _spec_service_pb2.ListSpecsRequest,
         context: _aio.ServicerContext[_spec_service_pb2.ListSpecsRequest, _abc.Awaitable[_spec_service_pb2.ListSpecsResponse]],
     ) -> _abc.Awaitable[_spec_service_pb2.ListSpecsResponse]:
-        """ListSpecs returns the requests that can be created, by name, a page at a time. INVALID_ARGUMENT
+        """ListSpecs returns the requests that the caller may view, by name, a page at a time. INVALID_ARGUMENT
         (reason INVALID_PAGE_TOKEN): the token belongs to another list.
         """
 

@@ -7,6 +7,14 @@ docs/reference/errors.md is generated from these classes.
 
 from __future__ import annotations
 
+from spincycle.errors.access import (
+    AccessDenied,
+    AuthenticationUnavailable,
+    NotAuthenticated,
+    TooManyCreations,
+    TooManyOpenRequests,
+    TooManyStreams,
+)
 from spincycle.errors.base import (
     FieldViolation,
     SpinCycleError,
@@ -63,6 +71,8 @@ from spincycle.errors.services import (
 )
 
 __all__ = [
+    "AccessDenied",
+    "AuthenticationUnavailable",
     "CallerNotAllowed",
     "ChainNotBuilt",
     "ChainTooLarge",
@@ -89,6 +99,7 @@ __all__ = [
     "LintBusy",
     "LintTooExpensive",
     "MessageTooLarge",
+    "NotAuthenticated",
     "NotIdentified",
     "NotYours",
     "OriginNotAllowed",
@@ -108,6 +119,9 @@ __all__ = [
     "ShuttingDown",
     "SpinCycleError",
     "StaleEpoch",
+    "TooManyCreations",
+    "TooManyOpenRequests",
+    "TooManyStreams",
     "UnknownMethod",
     "UnknownRequestType",
     "UnreadableMessage",

@@ -14,7 +14,9 @@ from urllib.parse import parse_qs
 
 import structlog
 
+from spincycle.access.authentication import Authentication
 from spincycle.errors import JsonRequired, Overloaded, SpinCycleError
+from spincycle.gateway.callers import authenticate
 from spincycle.gateway.compression import accepts_gzip, gzipped, gzipped_parts
 from spincycle.gateway.config import LimitsConfig
 from spincycle.gateway.cors import CrossOrigin
@@ -44,6 +46,7 @@ class Application:
         gzip_bytes: smallest body that is compressed; 0 turns compression off.
         hosts: allowed host names.
         cross_origin: allowed origins of web pages.
+        authentication: authenticates callers; None if all routes are for anybody.
 
     Attributes:
         calls: number of completed calls, by method and status.
@@ -57,7 +60,9 @@ class Application:
         gzip_bytes: int,
         hosts: AllowedHosts,
         cross_origin: CrossOrigin,
+        authentication: Authentication | None = None,
     ) -> None:
+        self._authentication = authentication
         self._router = router
         self._error_response = error_response
         self._limits = limits
@@ -110,6 +115,8 @@ class Application:
             self._cross_origin.check(scope["method"], headers)
             route, params = self._match(scope, headers)
             structlog.contextvars.bind_contextvars(**params)
+            if self._authentication is not None and not route.anonymous:
+                await authenticate(self._authentication, scope)
             with Held(self._in_flight) as held:
                 http = HttpRequest(
                     method=scope["method"],

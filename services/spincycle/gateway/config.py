@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
+from spincycle.access.config import AuthConfig
 from spincycle.rpc.limits import PUBLIC_REQUEST_BYTES
 from spincycle.runtime.config import Config, IdentityConfig, PublicTlsConfig, Seconds, Section
 
@@ -78,6 +79,10 @@ class GatewayConfig(Config, frozen=True):
 
     tls: PublicTlsConfig = PublicTlsConfig()
     """TLS of the API on `listen`; the other two addresses are on loopback, without TLS."""
+
+    auth: AuthConfig = AuthConfig()
+    """How callers of the API are authenticated; configure it as on the request managers, which
+    verify bearer tokens again."""
 
     backend_timeout: Seconds = 10.0
     """Deadline of a call to a service, in seconds."""

@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from spincycle.gateway.caller_channel import PassedOn, passed_on
 from spincycle.gateway.service_clients import ServiceClient
 
 Request = TypeVar("Request", bound=Message)
@@ -33,7 +34,7 @@ class DeduplicatedCalls(Generic[Request]):
         self._client = client
         # Without serializers, requests and responses are bytes.
         self._call: Any = client.channel.unary_unary(method)
-        self._unsent: dict[bytes, asyncio.Task[bytes]] = {}
+        self._unsent: dict[tuple[bytes, PassedOn], asyncio.Task[bytes]] = {}
 
     async def call(self, request: Request) -> bytes:
         """Return the serialized response; cancelling one caller does not affect the others.
@@ -41,20 +42,21 @@ class DeduplicatedCalls(Generic[Request]):
         Raises:
             SpinCycleError: as `ServiceClient.call`.
         """
-        key = request.SerializeToString(deterministic=True)
+        # What a caller may see depends on the caller.
+        key = request.SerializeToString(deterministic=True), passed_on()
         call = self._unsent.get(key)
         if call is None:
             call = self._unsent[key] = asyncio.create_task(self._send(key))
         return await asyncio.shield(call)
 
-    async def _send(self, request: bytes) -> bytes:
+    async def _send(self, key: tuple[bytes, PassedOn]) -> bytes:
         try:
             for _ in range(SETTLE_TURNS):
                 await asyncio.sleep(0)
         finally:
-            del self._unsent[request]
+            del self._unsent[key]
         try:
-            response: bytes = await self._call(request, timeout=self._client.timeout)
+            response: bytes = await self._call(key[0], timeout=self._client.timeout)
         except grpc.aio.AioRpcError as failure:
             raise self._client.translate(failure)
         return response

@@ -8,6 +8,9 @@ from spincycle.rest_codec.encoding import to_text
 from spincycle.rest_codec.messages import ERROR
 from spincycle.rpc.status import to_message
 
+UNAUTHORIZED = 401
+TOO_MANY = 429
+
 
 class HttpError(Exception):
     """An error of a call that is rejected by the gateway itself.
@@ -34,7 +37,17 @@ def message_response(
 
 def error_response(error: SpinCycleError) -> HttpResponse:
     """Return the error body of the original's request manager: the Error message."""
-    return HttpResponse(to_text(ERROR.encode(to_message(error))), error.http)
+    return HttpResponse(
+        to_text(ERROR.encode(to_message(error))), error.http, headers=_headers(error)
+    )
+
+
+def _headers(error: SpinCycleError) -> dict[str, str]:
+    if error.http == UNAUTHORIZED:
+        return {"WWW-Authenticate": 'Bearer realm="spincycle"'}
+    if error.http == TOO_MANY:
+        return {"Retry-After": f"{error.retry_after:.0f}"}
+    return {}
 
 
 def legacy_error_response(error: SpinCycleError) -> HttpResponse:

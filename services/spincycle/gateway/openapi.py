@@ -46,7 +46,14 @@ def openapi_route(routes: Iterable[Route]) -> Route:
     async def openapi(_: HttpRequest) -> HttpResponse:
         return HttpResponse(text)
 
-    own = Route("GET", "/openapi.json", openapi, "this document", response_type="application/json")
+    own = Route(
+        "GET",
+        "/openapi.json",
+        openapi,
+        "this document",
+        response_type="application/json",
+        anonymous=True,
+    )
     text = to_text(describe([*routes, own]))
     return own
 

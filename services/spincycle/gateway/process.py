@@ -8,6 +8,7 @@ from collections import Counter
 
 import structlog
 
+from spincycle.access.authenticators import open_authentication
 from spincycle.gateway.app import Application
 from spincycle.gateway.config import GatewayConfig
 from spincycle.gateway.cors import CrossOrigin
@@ -51,6 +52,7 @@ class Gateway:
     def __init__(self, config: GatewayConfig, clients: ServiceClients) -> None:
         _check_addresses(config)
         self._config = config
+        self._authentication = open_authentication(config.auth, config.listen)
         self._hosts = AllowedHosts(config.hosts)
         self._cross_origin = CrossOrigin(config.cross_origins)
         self._events = EventRoutes(
@@ -114,6 +116,7 @@ class Gateway:
             config.gzip_bytes,
             self._hosts,
             self._cross_origin,
+            self._authentication,
         )
         self._applications.append(api)
         return HttpListener(api, bound, limited_protocol(config.limits), config.grace, https)

@@ -50,6 +50,7 @@ class Route:
         status: status on success.
         failures: error statuses besides those that every call can have.
         parameters: query parameters and headers.
+        anonymous: whether callers need not be authenticated.
         of_original: whether the original has it; its callers send no Content-Type without a body.
     """
 
@@ -64,6 +65,7 @@ class Route:
     failures: tuple[int, ...] = ()
     parameters: tuple[Parameter, ...] = ()
     of_original: bool = False
+    anonymous: bool = False
 
     @property
     def needs_json(self) -> bool:

@@ -11,6 +11,7 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from spincycle import errors
+from spincycle.gateway.caller_channel import CallerChannel
 from spincycle.identity.service_identity import JOB_LOG, JOB_RUNNER, REQUEST_MANAGER
 from spincycle.internal.v1.job_runner_service_pb2_grpc import JobRunnerServiceStub
 from spincycle.internal.v1.journal_service_pb2_grpc import JournalServiceStub
@@ -149,7 +150,7 @@ def open_service_clients(
     def connect(
         service: str, address: str, stub: Callable[[grpc.aio.Channel], Stub]
     ) -> ServiceClient[Stub]:
-        channel = dialer.to(service)(address)
+        channel = CallerChannel(dialer.to(service)(address))
         name = service.replace("-", " ")
         return ServiceClient(name, address, channel, stub(channel), timeout)
 

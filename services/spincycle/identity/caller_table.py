@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from spincycle.errors import CallerNotAllowed
 from spincycle.identity.service_identity import (
     GATEWAY,
+    JOB_LOG,
     JOB_RUNNER,
     REQUEST_MANAGER,
     ServiceIdentity,
@@ -18,6 +19,9 @@ _RUNNER = "/spincycle.internal.v1.JobRunnerService/"
 _REQUESTS = "/spincycle.v1.RequestManagerService/"
 _SPECS = "/spincycle.v1.SpecService/"
 _SERVER = "/spincycle.v1.ServerService/"
+_ACCESS = "/spincycle.v1.AccessService/"
+_AUDIT = "/spincycle.v1.AuditService/"
+_READ_ACCESS = "/spincycle.internal.v1.ReadAccessService/"
 _ENTRIES = "/spincycle.v1.JobLogService/"
 
 
@@ -30,6 +34,7 @@ CALLERS: Mapping[str, frozenset[str]] = {
     **_rows(_COORDINATION, ("Register", "Heartbeat", "Report", "UploadSuspended"), JOB_RUNNER),
     # Only the gateway's legacy calls use it; runners end requests by Report.
     **_rows(_COORDINATION, ("Finish",)),
+    **_rows(_READ_ACCESS, ("AuthorizeRead",), JOB_LOG),
     **_rows(_JOURNAL, ("Append",), JOB_RUNNER, REQUEST_MANAGER),
     **_rows(_JOURNAL, ("OfferOutput",), JOB_RUNNER),
     **_rows(_JOURNAL, ("Fence",), REQUEST_MANAGER),
@@ -72,6 +77,8 @@ CALLERS: Mapping[str, frozenset[str]] = {
     ),
     **_rows(_SPECS, ("ListSpecs", "Lint", "ReloadSpecs"), GATEWAY),
     **_rows(_SERVER, ("GetServerInfo",), GATEWAY),
+    **_rows(_ACCESS, ("WhoAmI", "CheckAccess"), GATEWAY),
+    **_rows(_AUDIT, ("ListAudit",), GATEWAY),
     **_rows(_ENTRIES, ("GetEntry", "ListEntries", "Tail"), GATEWAY, REQUEST_MANAGER),
 }
 """Services that may call a method; other methods are refused."""

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
+from spincycle.access.config import AuthConfig
 from spincycle.runtime.config import Config, DatabaseConfig, HealthConfig, InternalConfig, TlsConfig
 
 
@@ -34,6 +35,9 @@ class JobLogConfig(Config, frozen=True):
 
     tls: TlsConfig = TlsConfig()
     """TLS of the public listener."""
+
+    auth: AuthConfig = AuthConfig()
+    """How callers of the public listener are authenticated."""
 
     database: DatabaseConfig = DatabaseConfig()
     """The database that holds the schema job_log."""

@@ -6,6 +6,7 @@ from functools import partial
 
 import structlog
 
+from spincycle.access.authenticators import open_authentication
 from spincycle.database.database import Database
 from spincycle.database.migrations import prepare_schema
 from spincycle.database.notifications import listen
@@ -65,6 +66,7 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
         tls=config.tls,
         internal=config.internal,
         callers=CallerTable(legacy_runner_calls=config.legacy_runner_calls),
+        authentication=open_authentication(config.auth, config.listen),
         service=JOB_LOG,
     )
     reads = RpcService(

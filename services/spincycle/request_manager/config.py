@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 
 from msgspec import Meta
 
+from spincycle.access.config import AccessConfig, AuthConfig
 from spincycle.runtime.config import (
     Config,
     DatabaseConfig,
@@ -56,6 +57,12 @@ class RequestManagerConfig(Config, frozen=True):
 
     installation_name: str = ""
     """Name of the installation, which GetServerInfo returns to clients."""
+
+    auth: AuthConfig = AuthConfig()
+    """How callers of the public listener are authenticated."""
+
+    access: AccessConfig = AccessConfig()
+    """What they may do."""
 
     database: DatabaseConfig = DatabaseConfig()
     """The database that holds the schema request_manager."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 
+from spincycle.access.caller import current_caller
 from spincycle.chain.waiting import WaitSelection
 from spincycle.errors import (
     ChainTooLarge,
@@ -94,7 +95,7 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         params = CreateParams(
             type=request.type,
             args=await read_args(request.args, size),
-            user=_user(context),
+            caller=current_caller(),
             idempotency_key=request.idempotency_key,
             expected_plan_hash=request.expected_plan_hash,
             priority=request.priority,
@@ -134,21 +135,23 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         return rpc.StartResponse()
 
     async def Stop(self, request: rpc.StopRequest, context: Context) -> rpc.StopResponse:
-        stored = await self._use.control.stop(request.request_id, _user(context), request.reason)
+        stored = await self._use.control.stop(request.request_id, current_caller(), request.reason)
         return rpc.StopResponse(request=encode_request(stored))
 
     async def Suspend(self, request: rpc.SuspendRequest, context: Context) -> rpc.SuspendResponse:
-        stored = await self._use.control.suspend(request.request_id, _user(context), request.reason)
+        stored = await self._use.control.suspend(
+            request.request_id, current_caller(), request.reason
+        )
         return rpc.SuspendResponse(request=encode_request(stored))
 
     async def Resume(self, request: rpc.ResumeRequest, context: Context) -> rpc.ResumeResponse:
-        stored = await self._use.control.resume(request.request_id, _user(context))
+        stored = await self._use.control.resume(request.request_id, current_caller())
         return rpc.ResumeResponse(request=encode_request(stored))
 
     async def Rerun(self, request: rpc.RerunRequest, context: Context) -> rpc.RerunResponse:
         params = RerunParams(
             request_id=request.request_id,
-            user=_user(context),
+            caller=current_caller(),
             job_ids=tuple(request.job_ids),
             idempotency_key=request.idempotency_key,
             allow_concurrent=request.allow_concurrent,
@@ -162,7 +165,7 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
             raise InvalidInput("name the job to skip", "job_ids")
         params = RerunParams(
             request_id=request.request_id,
-            user=_user(context),
+            caller=current_caller(),
             skip=tuple(dict.fromkeys(request.job_ids)),
             reason=request.reason,
             idempotency_key=request.idempotency_key,
@@ -283,8 +286,3 @@ def _plan(type_: str, built: BuiltRequest, *, with_chain: bool) -> bytes:
         depth=plan.depth,
     )
     return rpc.PlanResponse(plan=message).SerializeToString()
-
-
-def _user(context: Context) -> str:
-    """Return the authenticated user; empty, since callers are not authenticated yet."""
-    return str(getattr(context, "user", ""))

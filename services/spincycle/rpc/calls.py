@@ -15,7 +15,8 @@ from spincycle.errors import (
     SpinCycleError,
     UnknownMethod,
 )
-from spincycle.rpc.identification import Admission, OnRefusal, log_refusal
+from spincycle.rpc.admission import Admission
+from spincycle.rpc.identification import OnRefusal, log_refusal
 from spincycle.rpc.in_flight import BytesInFlight, ReadSlots
 from spincycle.rpc.limits import (
     COMPRESSED_FROM,
@@ -148,7 +149,7 @@ def _unary(handler: Callable[..., Any], call: Method) -> Callable[..., Any]:
                 with call.holding(len(request)):
                     call.received()
                     try:
-                        call.admit(context)
+                        await call.admit(context)
                         message = call.read_next(request)
                         if remaining is None:
                             response = await _within(

@@ -13,8 +13,7 @@ from typing import Any, Protocol
 import grpc
 import structlog
 
-from spincycle.errors import NotIdentified, SpinCycleError
-from spincycle.identity.caller_table import CallerTable
+from spincycle.errors import SpinCycleError
 from spincycle.identity.service_identity import ServiceIdentity
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -34,6 +33,11 @@ def caller_id() -> str:
     """Return the SPIFFE ID of the caller of the current call; "" without an identity."""
     identity = _caller.get()
     return "" if identity is None else str(identity)
+
+
+def set_identity(identity: ServiceIdentity) -> None:
+    """Make a service the caller of the current call."""
+    _caller.set(identity)
 
 
 class Identification(Protocol):
@@ -152,30 +156,3 @@ class RefusalCounter:
         """Count a refused call, and pass it on."""
         self.counts[refused.method.removeprefix("/"), refused.error.reason] += 1
         self._on_refusal(refused)
-
-
-class Admission:
-    """Admits the calls of one internal listener.
-
-    Args:
-        identification: identifies callers.
-        table: which services may call which methods.
-    """
-
-    def __init__(self, identification: Identification, table: CallerTable) -> None:
-        self._identification = identification
-        self._table = table
-
-    def admit(self, method: str, context: Context) -> None:
-        """Identify the caller of the current call, which `caller` returns from then on.
-
-        Raises:
-            NotIdentified: the caller has no identity.
-            CallerNotAllowed: its service may not call the method.
-        """
-        try:
-            identity = self._identification.identify(context)
-        except ValueError as error:
-            raise NotIdentified(method.removeprefix("/"), str(error))
-        _caller.set(identity)
-        self._table.check(method, identity)

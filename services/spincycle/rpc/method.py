@@ -17,6 +17,7 @@ from spincycle.errors import (
     CallerNotAllowed,
     Internal,
     MessageTooLarge,
+    NotAuthenticated,
     NotIdentified,
     NotYours,
     OutOfMemory,
@@ -24,7 +25,8 @@ from spincycle.errors import (
     UnknownMethod,
     UnreadableMessage,
 )
-from spincycle.rpc.identification import Admission, OnRefusal, RefusedCall, caller_id
+from spincycle.rpc.admission import Admission
+from spincycle.rpc.identification import OnRefusal, RefusedCall, caller_id
 from spincycle.rpc.in_flight import BytesInFlight, Held, ReadSlots
 from spincycle.rpc.limits import MAX_MESSAGE_BYTES
 
@@ -68,14 +70,14 @@ class Method:
         self._parse = handler.request_deserializer or bytes
         self._serialize = handler.response_serializer or bytes
 
-    def admit(self, context: Context) -> None:
+    async def admit(self, context: Context) -> None:
         """Check that the caller may make the call.
 
         Raises:
-            NotIdentified, CallerNotAllowed: it may not.
+            SpinCycleError: it may not, see Admission.
         """
         if self._admission is not None:
-            self._admission.admit(self.method, context)
+            await self._admission.admit(self.method, context)
 
     async def admit_stream(self, context: Context) -> None:
         """Check that the caller may make a call with a stream of requests.
@@ -84,10 +86,10 @@ class Method:
         caller whose stream ends before it could send anything.
 
         Raises:
-            NotIdentified, CallerNotAllowed: it may not.
+            SpinCycleError: it may not, see Admission.
         """
         try:
-            self.admit(context)
+            await self.admit(context)
         except SpinCycleError:
             # The message may be unreadable, or have limits of its own.
             with suppress(TimeoutError, SpinCycleError):
@@ -177,7 +179,7 @@ class Method:
 
     def translate(self, error: Exception, context: Context) -> SpinCycleError:
         """Return the entry of the catalogue for an exception."""
-        if isinstance(error, NotIdentified | CallerNotAllowed | NotYours):
+        if isinstance(error, NotIdentified | CallerNotAllowed | NotYours | NotAuthenticated):
             self._on_refusal(RefusedCall(self.method, caller_id(), context.peer(), error))
         if isinstance(error, SpinCycleError):
             return error

@@ -11,13 +11,14 @@ from pathlib import Path
 import grpc
 from grpc_channelz.v1 import channelz
 
+from spincycle.access.authentication import Authentication
 from spincycle.identity.caller_table import CallerTable
 from spincycle.rpc.address import host_of, is_unix, socket_path
+from spincycle.rpc.admission import Admission, InternalAdmission, PublicAdmission
 from spincycle.rpc.calls import CallInterceptor
 from spincycle.rpc.health import SERVICE_NAME as HEALTH_SERVICE
 from spincycle.rpc.health import Health
 from spincycle.rpc.identification import (
-    Admission,
     CertificateIdentification,
     Identification,
     OnRefusal,
@@ -32,6 +33,7 @@ from spincycle.rpc.limits import (
     INTERNAL,
     MAX_MESSAGE_BYTES,
     MIN_PING_INTERVAL,
+    PUBLIC,
     READ_TIMEOUT,
     SERVER_KEEPALIVE,
     STREAM_GRACE,
@@ -145,6 +147,8 @@ class RpcServer:
         internal: how the internal listener identifies its callers.
         callers: what the services may call on the internal listener.
         on_refusal: receives the calls that were refused for want of an identity or a right.
+        authentication: authenticates people and programs; None for a process without methods for
+            them.
         service: service of this process, which its own certificate must be for; empty for any.
         connection_age: seconds after which a connection is closed gracefully.
         stream_grace: seconds after which streams on such a connection end, on an internal listener
@@ -164,6 +168,7 @@ class RpcServer:
         callers: CallerTable = ALL_SERVICES,
         on_refusal: OnRefusal = log_refusal,
         *,
+        authentication: Authentication | None = None,
         service: str = "",
         connection_age: float = CONNECTION_AGE,
         stream_grace: float = STREAM_GRACE,
@@ -173,6 +178,7 @@ class RpcServer:
         self._tls = tls
         self._internal = internal
         self._callers = callers
+        self._authentication = authentication
         self._service = service
         self._refusals = RefusalCounter(on_refusal)
         self._connection_age = connection_age
@@ -214,7 +220,7 @@ class RpcServer:
             self._check,
             ReadSlots(audience.reads, READ_TIMEOUT) if audience.reads else None,
             ReadSlots(audience.stream_reads, READ_TIMEOUT) if audience.stream_reads else None,
-            self._admission(address) if audience is INTERNAL else None,
+            self._admission(audience, address),
             self._refusals,
         )
         server = grpc.aio.server(
@@ -266,23 +272,25 @@ class RpcServer:
             )
         return credentials
 
-    def _admission(self, address: str) -> Admission | None:
-        """Return the admission of an internal listener; None if it admits everybody."""
-        identification = _identification(self._internal, address)
-        if identification is not None:
-            return Admission(identification, self._callers)
-        if self._internal.allow_unidentified:
+    def _admission(self, audience: Audience, address: str) -> Admission | None:
+        """Return the admission of a listener; None if it admits everybody."""
+        if audience is PUBLIC and self._authentication is not None:
+            return PublicAdmission(self._authentication, address)
+        if audience is not INTERNAL:
             return None
-        means = (
-            "set internal.token and internal.tokens"
-            if is_unix(address)
-            else "set internal.certificate, internal.key and internal.ca"
-        )
-        raise ConfigError(
-            f"{INTERNAL.setting}: callers of {address} could not be identified, and everybody who "
-            f"reaches it could run commands on job runners: {means}, or set "
-            "internal.allow_unidentified: true to accept that"
-        )
+        identification = _identification(self._internal, address)
+        if identification is None and not self._internal.allow_unidentified:
+            means = (
+                "set internal.token and internal.tokens"
+                if is_unix(address)
+                else "set internal.certificate, internal.key and internal.ca"
+            )
+            raise ConfigError(
+                f"{INTERNAL.setting}: callers of {address} could not be identified, and everybody "
+                f"who reaches it could run commands on job runners: {means}, or set "
+                "internal.allow_unidentified: true to accept that"
+            )
+        return InternalAdmission(identification, self._callers, self._authentication)
 
     def listen_for_probes(self, address: str) -> None:
         """Serve only health on a separate address; an empty address means none."""

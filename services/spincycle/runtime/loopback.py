@@ -24,6 +24,16 @@ def is_loopback(listen: str) -> bool:
     return address.is_loopback
 
 
+def host_of_listener(host: str, *, is_ipv6: bool) -> str:
+    """Return the address at which callers over loopback reach a listener on `host`."""
+    host = host.strip("[]")
+    try:
+        ip_address(host)
+    except ValueError:
+        return "::1" if is_ipv6 else "127.0.0.1"
+    return host
+
+
 def check_plaintext(listen: str, setting: str, *, allowed: bool, encrypt: str) -> None:
     """Check that a listener without TLS is on loopback, or that plain text is allowed.
 

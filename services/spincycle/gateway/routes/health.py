@@ -23,10 +23,10 @@ class HealthRoutes:
         """Return the routes."""
         return [
             Route("GET", "/healthz", self.healthy, "return 200 while the process runs",
-                  response_type="application/json"),
+                  response_type="application/json", anonymous=True),
             Route("GET", "/readyz", self.ready,
                   "return 200 if the services behind the gateway are serving",
-                  response_type="application/json", failures=(503,)),
+                  response_type="application/json", failures=(503,), anonymous=True),
         ]  # fmt: skip
 
     async def healthy(self, _: HttpRequest) -> HttpResponse:

@@ -63,4 +63,6 @@ def version_route() -> Route:
     async def version(_: HttpRequest) -> HttpResponse:
         return HttpResponse(VERSION.encode(), content_type=PLAIN_TEXT)
 
-    return Route("GET", "/version", version, "return the version", response_type=PLAIN_TEXT)
+    return Route(
+        "GET", "/version", version, "return the version", response_type=PLAIN_TEXT, anonymous=True
+    )

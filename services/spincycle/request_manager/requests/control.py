@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from spincycle.access.caller import Caller
 from spincycle.batching.coalescer import Coalescer
 from spincycle.errors import InvalidState, RequestNotFound
 from spincycle.model.state import LIVE, State
 from spincycle.request_manager.runners.directory import RunnerDirectory
 from spincycle.request_manager.runners.dispatcher import Dispatcher
 from spincycle.request_manager.runners.forwarding import forward
+from spincycle.request_manager.storage.actor import Actor
 from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.desired_state_store import DesiredStateStore
 from spincycle.request_manager.storage.model import DesiredState, Request
@@ -44,31 +46,33 @@ class RequestControl:
         """Coalescers of the writes, by kind."""
         return {"desired_state": self._writes}
 
-    async def stop(self, request_id: str, user: str, reason: str) -> Request:
+    async def stop(self, request_id: str, caller: Caller, reason: str) -> Request:
         """Stop a request for good; one that is STOPPED or COMPLETE is returned unchanged.
 
         Raises:
             InvalidState: it has failed.
         """
-        desired = DesiredState(request_id, State.STOPPED, user, reason or "stopped")
+        desired = DesiredState(request_id, State.STOPPED, Actor.of(caller, ""), reason or "stopped")
         return await self._set_desired_state(desired, {State.STOPPED, State.COMPLETE})
 
-    async def suspend(self, request_id: str, user: str, reason: str) -> Request:
+    async def suspend(self, request_id: str, caller: Caller, reason: str) -> Request:
         """Suspend a request until a user resumes it.
 
         Raises:
             InvalidState: it has ended.
         """
-        desired = DesiredState(request_id, State.SUSPENDED, user, reason or "suspended")
+        desired = DesiredState(
+            request_id, State.SUSPENDED, Actor.of(caller, ""), reason or "suspended"
+        )
         return await self._set_desired_state(desired, set())
 
-    async def resume(self, request_id: str, user: str) -> Request:
+    async def resume(self, request_id: str, caller: Caller) -> Request:
         """Resume a suspended request; one that is not suspended is returned unchanged.
 
         Raises:
             InvalidState: it has ended.
         """
-        is_cleared = await self._desired_states.clear(request_id, user)
+        is_cleared = await self._desired_states.clear(request_id, Actor.of(caller, ""))
         request = await self.get(request_id)
         if request.state not in LIVE:
             raise InvalidState(request_id, request.state.name, _names(LIVE))

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import orjson
 import structlog
 
+from spincycle.access.caller import NOBODY, Caller
 from spincycle.batching.coalescer import Coalescer
 from spincycle.chain.remaining_job_types import job_types
 from spincycle.errors import (
@@ -28,6 +29,7 @@ from spincycle.model.request_arg import RequestArg
 from spincycle.model.request_id import RequestIds
 from spincycle.model.state import State
 from spincycle.request_manager.runners.dispatcher import Dispatcher
+from spincycle.request_manager.storage.actor import Actor
 from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.model import (
@@ -60,7 +62,7 @@ class CreateParams:
 
     type: str
     args: dict[str, Value] = field(default_factory=dict)
-    user: str = ""
+    caller: Caller = NOBODY
     idempotency_key: str = ""
     expected_plan_hash: str = ""
     priority: int = 0
@@ -160,7 +162,9 @@ class RequestCreator:
         return await self._planner.build(params.type, params.args, "")
 
     async def _existing(self, params: CreateParams) -> tuple[Request, list[RequestArg]] | None:
-        found = await self._store.find_by_idempotency_key(params.user, params.idempotency_key)
+        found = await self._store.find_by_idempotency_key(
+            params.caller.name, params.idempotency_key
+        )
         if found is None:
             return None
         request_id, content_hash = found
@@ -173,14 +177,14 @@ class RequestCreator:
         return NewRequest(
             request_id=request_id,
             type=params.type,
-            user=params.user,
+            actor=Actor.of(params.caller, ""),
             created_at=datetime.now(UTC),
             total_jobs=len(built.chain.jobs),
             priority=params.priority,
             spec_revision=built.spec_revision,
             plan_hash=built.plan_hash,
             given_args=_searchable(params, built.args),
-            create_request={"Type": params.type, "Args": params.args, "User": params.user},
+            create_request={"Type": params.type, "Args": params.args, "User": params.caller.name},
             content_hash=_content_hash(params) if params.idempotency_key else "",
             args=built.args,
             job_chain=self._encode(built.chain),
@@ -231,7 +235,7 @@ class RequestCreator:
                 request_id=request.request_id,
                 type=request.type,
                 jobs=request.total_jobs,
-                user=request.user,
+                user=request.actor.user,
             )
         self._changes.publish([request.request_id for request in stored])
 
@@ -272,7 +276,7 @@ def _stored(new: NewRequest) -> Request:
         request_id=new.request_id,
         type=new.type,
         state=State.PENDING,
-        user=new.user,
+        user=new.actor.user,
         created_at=new.created_at,
         started_at=None,
         finished_at=None,

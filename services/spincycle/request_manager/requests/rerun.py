@@ -11,6 +11,7 @@ from typing import Protocol
 import orjson
 import structlog
 
+from spincycle.access.caller import Caller
 from spincycle.chain.remaining_job_types import remaining_job_types
 from spincycle.errors import (
     IdempotencyConflict,
@@ -25,6 +26,7 @@ from spincycle.model.request_id import RequestIds
 from spincycle.model.state import State
 from spincycle.request_manager.requests.control import RequestControl
 from spincycle.request_manager.runners.dispatcher import Dispatcher
+from spincycle.request_manager.storage.actor import Actor
 from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.model import Request, Rerun
@@ -71,7 +73,7 @@ class RerunParams:
     """
 
     request_id: str
-    user: str
+    caller: Caller
     job_ids: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     reason: str = ""
@@ -146,7 +148,7 @@ class RerunCreator:
         rerun = Rerun(
             request_id=request_id,
             rerun_of=old.request_id,
-            user=params.user,
+            actor=Actor.of(params.caller, ""),
             created_at=datetime.now(UTC),
             finished_jobs=len(prepared.entries),
             action="skip" if params.skip else "rerun",
@@ -213,7 +215,9 @@ class RerunCreator:
     async def _existing(self, params: RerunParams) -> Request | None:
         if not params.idempotency_key:
             return None
-        found = await self._store.find_by_idempotency_key(params.user, params.idempotency_key)
+        found = await self._store.find_by_idempotency_key(
+            params.caller.name, params.idempotency_key
+        )
         if found is None:
             return None
         request_id, content_hash = found
@@ -295,7 +299,7 @@ def _skipped(
         started_at=0,
         finished_at=0,
         state=State.COMPLETE,
-        error=f"skipped by {params.user or 'an unknown user'}: {params.reason}",
+        error=f"skipped by {params.caller.name or 'an unknown user'}: {params.reason}",
         sequence_id=job.sequence_id,
         data=data,
         path=job.path,

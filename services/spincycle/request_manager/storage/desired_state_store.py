@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from spincycle.database.database import Database
+from spincycle.request_manager.storage.actor import Actor
 from spincycle.request_manager.storage.model import DesiredState
 from spincycle.request_manager.storage.request_counts import RequestCounts
 from spincycle.request_manager.storage.row_values import states_of
@@ -26,16 +27,16 @@ class DesiredStateStore:
             "set_desired_states",
             request_ids=[one.request_id for one in desired],
             desired_states=[int(one.state) for one in desired],
-            users=[one.user for one in desired],
+            users=[one.actor.name for one in desired],
             reasons=[one.reason for one in desired],
         )
         states = states_of(rows)
         self._counts.count_stopped(states.values())
         return set(states)
 
-    async def clear(self, request_id: str, user: str) -> bool:
+    async def clear(self, request_id: str, actor: Actor) -> bool:
         """Clear the desired state SUSPENDED of a request; return False if it was not set."""
         row = await self._database.fetch_one(
-            "clear_desired_state", request_id=request_id, user=user
+            "clear_desired_state", request_id=request_id, user=actor.name
         )
         return row is not None

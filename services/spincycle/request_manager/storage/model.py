@@ -8,6 +8,7 @@ from datetime import datetime
 from spincycle.model.job_chain import Value
 from spincycle.model.request_arg import RequestArg
 from spincycle.model.state import State
+from spincycle.request_manager.storage.actor import Actor
 from spincycle.request_manager.storage.heartbeats import HeartbeatId
 
 FIRST_EPOCH = 1
@@ -46,7 +47,7 @@ class NewRequest:
 
     request_id: str
     type: str
-    user: str
+    actor: Actor
     created_at: datetime
     total_jobs: int
     priority: int
@@ -78,7 +79,7 @@ class Rerun:
 
     request_id: str
     rerun_of: str
-    user: str
+    actor: Actor
     created_at: datetime
     finished_jobs: int
     action: str
@@ -166,7 +167,7 @@ class DesiredState:
 
     request_id: str
     state: State
-    user: str
+    actor: Actor
     reason: str
 
 

@@ -57,7 +57,7 @@ class RequestStore:
                 {
                     "request_id": request.request_id,
                     "type": request.type,
-                    "user": request.user,
+                    "user": request.actor.user,
                     "created_at": request.created_at,
                     "total_jobs": request.total_jobs,
                     "priority": request.priority,
@@ -88,6 +88,8 @@ class RequestStore:
         `find_live_rerun` of the other request returns one and `allow_concurrent` is False.
         """
         values = asdict(rerun)
+        del values["actor"]
+        values["user"] = rerun.actor.user
         values["idempotency_key"] = rerun.idempotency_key or None
         values["job_types"] = sorted(rerun.job_types)
         if await self._database.fetch_one("create_rerun", **values) is None:

@@ -1,0 +1,93 @@
+"""Authenticates the callers of a listener by the configured authenticators."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from spincycle.access.caller import Caller
+from spincycle.access.credentials import MAX_TOKEN_BYTES, Credentials
+from spincycle.errors import NotAuthenticated
+
+_BEARER = "bearer "
+
+
+class Authenticator(Protocol):
+    """Recognises one kind of credential."""
+
+    @property
+    def name(self) -> str:
+        """Name in the audit log and in metrics."""
+        ...
+
+    async def authenticate(self, credentials: Credentials) -> Caller | None:
+        """Return the caller; None if the call has no credential of this kind.
+
+        Raises:
+            NotAuthenticated: the credential is of this kind, and is not valid.
+            AuthenticationUnavailable: it cannot be verified now.
+        """
+        ...
+
+
+class Authentication:
+    """Asks authenticators in order; the first that recognises its credential decides.
+
+    Attributes:
+        outcomes: number of calls by authenticator and outcome: accepted, refused, unavailable.
+    """
+
+    def __init__(self, authenticators: Sequence[Authenticator]) -> None:
+        self._authenticators = tuple(authenticators)
+        self.outcomes: Counter[tuple[str, str]] = Counter()
+
+    async def authenticate(self, credentials: Credentials) -> Caller:
+        """Return the caller of a call.
+
+        Raises:
+            NotAuthenticated: it has no valid credential, or several bearer tokens.
+            AuthenticationUnavailable: its credential cannot be verified now.
+        """
+        try:
+            _check_shape(credentials.authorization)
+        except NotAuthenticated:
+            self.outcomes["", "refused"] += 1
+            raise
+        for one in self._authenticators:
+            try:
+                caller = await one.authenticate(credentials)
+            except NotAuthenticated:
+                self.outcomes[one.name, "refused"] += 1
+                raise
+            except Exception:
+                self.outcomes[one.name, "unavailable"] += 1
+                raise
+            if caller is not None:
+                self.outcomes[one.name, "accepted"] += 1
+                return caller if caller.peer else replace(caller, peer=credentials.peer)
+        self.outcomes["", "refused"] += 1
+        if credentials.authorization:
+            raise NotAuthenticated("the bearer token is not known here")
+        raise NotAuthenticated("the call has no credential that this installation accepts")
+
+
+def bearer_token(credentials: Credentials) -> str:
+    """Return the bearer token of a call; empty without one."""
+    for value in credentials.authorization:
+        if value[: len(_BEARER)].lower() == _BEARER:
+            return value[len(_BEARER) :].strip()
+    return ""
+
+
+def _check_shape(values: Sequence[str]) -> None:
+    if not values:
+        return
+    if len(values) > 1:
+        raise NotAuthenticated(f"the call has {len(values)} Authorization headers, not one")
+    value = values[0]
+    if len(value) > MAX_TOKEN_BYTES:
+        raise NotAuthenticated(f"the Authorization header is larger than {MAX_TOKEN_BYTES} bytes")
+    if value[: len(_BEARER)].lower() != _BEARER or not value[len(_BEARER) :].strip():
+        raise NotAuthenticated('the Authorization header must be "Bearer" and a token')
