@@ -18,7 +18,7 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class TcpConnection:
     """The TCP connection of a call.
 
     Attributes:
@@ -56,7 +56,7 @@ class Credentials:
 
     headers: Mapping[str, Sequence[str]] = field(default_factory=dict)
     peer: str = ""
-    connection: Connection | None = None
+    connection: TcpConnection | None = None
     certificate: PeerCertificate | None = None
 
     @property

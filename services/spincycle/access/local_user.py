@@ -10,7 +10,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 
 from spincycle.access.caller import Caller
-from spincycle.access.credentials import Connection, Credentials
+from spincycle.access.credentials import Credentials, TcpConnection
 from spincycle.errors import NotAuthenticated
 
 LOCAL_USER = "local-user"
@@ -31,7 +31,7 @@ _REPLY_END = struct.Struct("=IIIII")
 
 _REPLY_END_OFFSET = 16 + 4 + 48
 
-OwnerOf = Callable[[Connection], int | None]
+OwnerOf = Callable[[TcpConnection], int | None]
 """Returns the uid of the client's end of a connection; None if it cannot be known."""
 
 
@@ -80,7 +80,7 @@ class LocalUser:
         return self._names[uid]
 
 
-def connection_owner(connection: Connection) -> int | None:
+def connection_owner(connection: TcpConnection) -> int | None:
     """Ask the kernel for the owner of the client's end; None if that end is not established.
 
     Ports are reused, so the answer holds only while the call is in flight, and is not kept.
@@ -99,7 +99,7 @@ def connection_owner(connection: Connection) -> int | None:
     return int(uid) if inode else None
 
 
-def _ask(connection: Connection) -> bytes:
+def _ask(connection: TcpConnection) -> bytes:
     client, server = connection.client, connection.server
     source, target = ip_address(client.host), ip_address(server.host)
     if source.version != target.version:
@@ -122,7 +122,7 @@ def _ask(connection: Connection) -> bytes:
         return netlink.recv(4096, socket.MSG_DONTWAIT)
 
 
-def _is_local(connection: Connection) -> bool:
+def _is_local(connection: TcpConnection) -> bool:
     try:
         return ip_address(connection.client.host).is_loopback
     except ValueError:

@@ -7,7 +7,7 @@ from typing import Any
 
 from spincycle.access.authentication import Authentication, bearer_token
 from spincycle.access.caller import set_current_caller
-from spincycle.access.credentials import Address, Connection, Credentials
+from spincycle.access.credentials import Address, Credentials, TcpConnection
 from spincycle.gateway.caller_channel import PassedOn, pass_on
 
 
@@ -33,6 +33,6 @@ def _credentials(scope: Mapping[str, Any]) -> Credentials:
     client, server = scope.get("client"), scope.get("server")
     connection = None
     if client and server and server[1] is not None:
-        connection = Connection(Address(*client), Address(*server))
+        connection = TcpConnection(Address(*client), Address(*server))
     peer = f"{client[0]}:{client[1]}" if client else ""
     return Credentials(headers, peer, connection)

@@ -9,7 +9,7 @@ import grpc
 
 from spincycle.access.authentication import Authentication
 from spincycle.access.caller import SERVICE, Caller, set_current_caller
-from spincycle.access.credentials import Address, Connection, Credentials, PeerCertificate
+from spincycle.access.credentials import Address, Credentials, PeerCertificate, TcpConnection
 from spincycle.errors import NotIdentified
 from spincycle.identity.caller_table import CallerTable
 from spincycle.identity.service_identity import GATEWAY
@@ -126,7 +126,7 @@ def _headers(context: Context) -> dict[str, list[str]]:
     return headers
 
 
-def _connection(peer: str, listen: str) -> Connection | None:
+def _connection(peer: str, listen: str) -> TcpConnection | None:
     """Return the connection of a peer as gRPC names it: ipv4:host:port or ipv6:%5Bhost%5D:port."""
     kind, _, address = peer.partition(":")
     if kind not in ("ipv4", "ipv6"):
@@ -135,7 +135,7 @@ def _connection(peer: str, listen: str) -> Connection | None:
     host = host.replace("%5B", "").replace("%5D", "").strip("[]")
     own, _, own_port = listen.rpartition(":")
     server = host_of_listener(own, is_ipv6=kind == "ipv6")
-    return Connection(Address(host, int(port)), Address(server, int(own_port)))
+    return TcpConnection(Address(host, int(port)), Address(server, int(own_port)))
 
 
 def _certificate(auth_context: Mapping[str, Any]) -> PeerCertificate | None:

@@ -10,9 +10,12 @@ from spincycle.identity.service_identity import SERVICES, ServiceIdentity
 from spincycle.internal.v1 import (
     job_runner_service_pb2,
     journal_service_pb2,
+    read_access_service_pb2,
     runner_coordination_service_pb2,
 )
 from spincycle.v1 import (
+    access_service_pb2,
+    audit_service_pb2,
     job_log_service_pb2,
     request_manager_service_pb2,
     server_service_pb2,
@@ -20,6 +23,9 @@ from spincycle.v1 import (
 )
 
 FILES = (
+    access_service_pb2,
+    audit_service_pb2,
+    read_access_service_pb2,
     job_log_service_pb2,
     request_manager_service_pb2,
     server_service_pb2,

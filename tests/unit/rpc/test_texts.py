@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from spincycle.errors import InvalidInput
 from spincycle.internal.v1 import job_runner_service_pb2 as runner_pb2
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
+from spincycle.internal.v1 import read_access_service_pb2
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.rpc.text_bounds import (
     BOUNDED_ELSEWHERE,
@@ -22,6 +23,8 @@ from spincycle.rpc.text_bounds import (
 )
 from spincycle.rpc.texts import check_texts
 from spincycle.v1 import (
+    access_service_pb2,
+    audit_service_pb2,
     job_chain_pb2,
     job_log_pb2,
     job_log_service_pb2,
@@ -82,6 +85,9 @@ def test_bytes_may_contain_nul() -> None:
 SERVICES = [
     service
     for file in (
+        access_service_pb2,
+        audit_service_pb2,
+        read_access_service_pb2,
         coordination_pb2,
         journal_pb2,
         job_log_service_pb2,
