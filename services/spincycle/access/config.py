@@ -12,6 +12,10 @@ class AuthConfig(Section, frozen=True):
     """Authenticate nobody: every caller may do everything. Otherwise a listener that other machines
     can reach does not start without an authenticator."""
 
+    plugin: str = ""
+    """Name of a plug-in, an entry point of the group spincycle.access, that authenticates callers;
+    on request managers it also has to allow every operation. Empty for none."""
+
     local_user: bool | None = None
     """Whether root and the account of the process are accepted without a credential on loopback
     listeners. Not set, they are if no other authenticator is configured."""
