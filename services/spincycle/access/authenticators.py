@@ -8,6 +8,7 @@ from spincycle.access.config import AuthConfig
 from spincycle.access.credentials import Credentials
 from spincycle.access.local_user import LocalUser
 from spincycle.access.plugin import load_plugin
+from spincycle.access.token_file import TokenFile
 from spincycle.runtime.config import ConfigError
 from spincycle.runtime.loopback import is_loopback
 
@@ -48,6 +49,8 @@ def open_authentication(config: AuthConfig, listen: str) -> Authentication:
 
 def _configured(config: AuthConfig) -> list[Authenticator]:
     found: list[Authenticator] = []
+    if config.token_file is not None:
+        found.append(TokenFile(config.token_file))
     plugin = load_plugin(config.plugin)
     if plugin is not None:
         found.append(plugin)
