@@ -35,7 +35,7 @@ from spincycle.rpc.peer import Peer
 from spincycle.rpc.server import RpcServer, RpcService, identifies_callers
 from spincycle.runtime.config import ConfigError
 from spincycle.runtime.loop_monitor import LoopMonitor
-from spincycle.runtime.process import Shutdown, run_until_shutdown, service_command
+from spincycle.runtime.process import Shutdown, run_until_shutdown, service_command, supervise
 from spincycle.v1.job_log_service_pb2_grpc import add_JobLogServiceServicer_to_server
 
 PACKAGE = "spincycle.job_log"
@@ -68,11 +68,12 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     )
     tail = Tail(journal, followers, output)
     writes = JournalService(journal, output, (lambda: grants.keys) if grants else None)
+    authentication = open_authentication(config.auth, config.listen)
     server = RpcServer(
         tls=config.tls,
         internal=config.internal,
         callers=CallerTable(legacy_runner_calls=config.legacy_runner_calls),
-        authentication=open_authentication(config.auth, config.listen),
+        authentication=authentication,
         service=JOB_LOG,
     )
     reads = RpcService(
@@ -98,6 +99,7 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
         metrics.batches(access.coalescers)
     metrics.calls(server.calls)
     metrics.refusals(server.refusals)
+    metrics.authentications(authentication.outcomes)
     metrics.bytes_in_flight(server.bytes_in_flight)
     metrics.certificate_expiry(expiry.seconds, expiry.refresh)
     monitor = LoopMonitor()
@@ -110,6 +112,7 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
                 database.keep_reachable(),
                 *([grants.watch()] if grants else []),
                 expiry.watch(),
+                supervise("credentials of callers", authentication.watch),
                 dialer.watch(),
                 *([_peer(config, dialer).check()] if access else []),
                 listen(config.database, OUTPUT_CHANNEL, output.on_notification, lambda: None),
