@@ -77,7 +77,7 @@ class Installation:
             "JOB_LOG": self.internal[JOB_LOG],
         }
         specs = {"SPECS_DIR": str(SPECS), "JOB_LOG": self.internal[JOB_LOG]}
-        self._add(JOB_LOG, database)
+        self._add(JOB_LOG, database | {"REQUEST_MANAGER": self.internal[REQUEST_MANAGER]})
         self._add(REQUEST_MANAGER, database | specs)
         self._add(JOB_RUNNER, others)
         self._add(GATEWAY, others | {"JOB_RUNNER": self.internal[JOB_RUNNER]})

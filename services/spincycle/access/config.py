@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from spincycle.runtime.config import Section
 
 
@@ -11,6 +13,15 @@ class AuthConfig(Section, frozen=True):
     none: bool = False
     """Authenticate nobody: every caller may do everything. Otherwise a listener that other machines
     can reach does not start without an authenticator."""
+
+    token_file: Path | None = None
+    """YAML file with the bearer tokens that are accepted: `name: {roles: [role, …], sha256: digest
+    of the token}`. It is read again within a second of a change. `spincycle tokens new` adds to
+    it."""
+
+    plugin: str = ""
+    """Name of a plug-in, an entry point of the group spincycle.access, that authenticates callers;
+    on request managers it also has to allow every operation. Empty for none."""
 
     local_user: bool | None = None
     """Whether root and the account of the process are accepted without a credential on loopback

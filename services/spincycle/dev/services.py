@@ -127,6 +127,7 @@ def services(
                 listen=local(ports.job_log),
                 internal={"listen": internal.job_log, "token": log_token, "tokens": known},
                 append_grant_keys=str(grant_keys),
+                request_manager=internal.request_manager,
                 database={"dsn": dsn},
             ),
         ),

@@ -39,6 +39,7 @@ RETRYABLE: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "SpecService": ("ListSpecs", "Lint", "ReloadSpecs"),
         "ServerService": ("GetServerInfo",),
+        "AccessService": ("WhoAmI", "CheckAccess"),
         "JobLogService": ("GetEntry", "ListEntries"),
     },
     INTERNAL_PACKAGE: {
