@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 from tests.security.installation import Settings
@@ -34,7 +35,10 @@ def token(name: str) -> str:
 
 
 def settings(home: Path) -> Settings:
-    """Settings of an installation in which these people have tokens, and others nothing."""
+    """Settings of an installation in which these people have tokens, and others nothing.
+
+    Its specs are in `home / "specs"`.
+    """
     file = home / "tokens.yaml"
     file.touch(0o600)
     file.write_text(
@@ -45,9 +49,10 @@ def settings(home: Path) -> Settings:
             }
         )
     )
+    specs = shutil.copytree(SPECS, home / "specs")
     auth = {"AUTH__TOKEN_FILE": str(file)}
     return {
-        REQUEST_MANAGER: auth | {"SPECS_DIR": str(SPECS), "ACCESS__STRICT": "true"},
+        REQUEST_MANAGER: auth | {"SPECS_DIR": str(specs), "ACCESS__STRICT": "true"},
         JOB_LOG: auth,
         GATEWAY: auth | {"KEEPALIVE": "0.2"},
     }
