@@ -11,6 +11,7 @@ import structlog
 
 from spincycle.access.authentication import Authentication
 from spincycle.access.authenticators import open_authentication
+from spincycle.access.known_roles import known_roles
 from spincycle.access.plugin import Plugin
 from spincycle.database.database import Database
 from spincycle.database.migrations import prepare_schema
@@ -72,7 +73,10 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     except JobsNotLoaded as error:
         raise ConfigError(str(error))
     specs = await SpecRepository.open(
-        config.specs_dir, jobs.types(), allow_empty=config.allow_empty_specs
+        config.specs_dir,
+        jobs.types(),
+        lambda: known_roles(authentication, config.auth, config.access),
+        allow_empty=config.allow_empty_specs,
     )
     database = await Database.open(
         config.database, load_queries(PACKAGE), "request-manager", schema_ready=False
