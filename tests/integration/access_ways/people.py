@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from pathlib import Path
 
 from tests.security.installation import Settings
+from tests.security.tokens import token_of, write_tokens
 
 from spincycle.identity.service_identity import GATEWAY, JOB_LOG, REQUEST_MANAGER
 
@@ -16,7 +15,7 @@ SPECS = Path(__file__).parent / "specs"
 NOBODY = "nobody"
 """A caller without a token."""
 
-PEOPLE = {
+PEOPLE: dict[str, list[str]] = {
     "outsider": [],
     "viewer": ["viewer"],
     "starter": ["starter"],
@@ -31,7 +30,7 @@ CALLERS = (*PEOPLE, NOBODY)
 
 def token(name: str) -> str:
     """Return the token of a person; empty for nobody."""
-    return "" if name == NOBODY else f"token-of-{name}"
+    return "" if name == NOBODY else token_of(name)
 
 
 def settings(home: Path) -> Settings:
@@ -39,16 +38,7 @@ def settings(home: Path) -> Settings:
 
     Its specs are in `home / "specs"`.
     """
-    file = home / "tokens.yaml"
-    file.touch(0o600)
-    file.write_text(
-        json.dumps(
-            {
-                name: {"roles": roles, "sha256": hashlib.sha256(token(name).encode()).hexdigest()}
-                for name, roles in PEOPLE.items()
-            }
-        )
-    )
+    file = write_tokens(home, PEOPLE)
     specs = shutil.copytree(SPECS, home / "specs")
     auth = {"AUTH__TOKEN_FILE": str(file)}
     return {
