@@ -11,7 +11,7 @@ from spincycle.rpc.limits import PUBLIC_REQUEST_BYTES
 from spincycle.runtime.config import Config, IdentityConfig, PublicTlsConfig, Seconds, Section
 
 
-class LimitsConfig(Section, frozen=True):
+class HttpLimitsConfig(Section, frozen=True):
     """Limits of one HTTP call and one connection."""
 
     body_bytes: Annotated[int, Meta(ge=1024)] = PUBLIC_REQUEST_BYTES
@@ -115,5 +115,5 @@ class GatewayConfig(Config, frozen=True):
     """Origins, such as https://ops.example.com, whose pages may call the API from a browser;
     "*" means any. By default none."""
 
-    limits: LimitsConfig = LimitsConfig()
+    limits: HttpLimitsConfig = HttpLimitsConfig()
     """Limits of one HTTP call and one connection."""
