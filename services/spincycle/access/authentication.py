@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from spincycle.access.caller import Caller
 from spincycle.access.credential_limit import CredentialLimit
@@ -15,6 +15,8 @@ from spincycle.access.credentials import MAX_TOKEN_BYTES, Credentials
 from spincycle.errors import AuthenticationUnavailable, NotAuthenticated
 
 _BEARER = "bearer "
+
+Kind = TypeVar("Kind")
 
 
 class Authenticator(Protocol):
@@ -59,6 +61,15 @@ class Authentication:
         self._authenticators = tuple(authenticators)
         self._streams: set[CredentialLimit] = set()
         self.outcomes: Counter[tuple[str, str]] = Counter()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the authenticators, in order."""
+        return tuple(one.name for one in self._authenticators)
+
+    def find(self, kind: type[Kind]) -> Kind | None:
+        """Return the authenticator of a class; None if none is configured."""
+        return next((one for one in self._authenticators if isinstance(one, kind)), None)
 
     async def authenticate(self, credentials: Credentials) -> Caller:
         """Return the caller of a call.

@@ -10,6 +10,8 @@ from msgspec import Meta
 
 from spincycle.runtime.config import Section
 
+Count = Annotated[int, Meta(ge=0)]
+
 
 class OidcConfig(Section, frozen=True):
     """Tokens (JWT) of an OpenID Connect issuer."""
@@ -97,7 +99,7 @@ class AuthConfig(Section, frozen=True):
 
     plugin: str = ""
     """Name of a plug-in, an entry point of the group spincycle.access, that authenticates callers;
-    on request managers it also has to allow every operation. Empty for none."""
+    on request managers it also has to allow every operation but view. Empty for none."""
 
     local_user: bool | None = None
     """Whether root and the account of the process are accepted without a credential on loopback
@@ -105,6 +107,19 @@ class AuthConfig(Section, frozen=True):
 
     local_roles: tuple[str, ...] = ("admin",)
     """Roles of these local users."""
+
+
+class LimitsConfig(Section, frozen=True):
+    """What one caller may use; 0 means no limit."""
+
+    open_requests: Count = 0
+    """Most requests of one user that have not ended. Concurrent calls can exceed it by a few."""
+
+    requests_per_minute: Count = 0
+    """Most requests that one caller creates per minute, in each copy of the request manager."""
+
+    streams: Count = 0
+    """Most open Watch streams of one caller, in each copy of the request manager."""
 
 
 class AccessConfig(Section, frozen=True):
@@ -119,3 +134,6 @@ class AccessConfig(Section, frozen=True):
     strict: bool | None = None
     """Whether requests whose specs have no ACL are for admin roles only. Not set, they are if other
     machines can reach the public listener."""
+
+    limits: LimitsConfig = LimitsConfig()
+    """What one caller may use."""

@@ -16,9 +16,9 @@ import structlog
 
 from spincycle.access.authentication import Authentication
 from spincycle.errors import JsonRequired, Overloaded, SpinCycleError
-from spincycle.gateway.callers import authenticate
+from spincycle.gateway.callers import authenticate, forget_caller
 from spincycle.gateway.compression import accepts_gzip, gzipped, gzipped_parts
-from spincycle.gateway.config import LimitsConfig
+from spincycle.gateway.config import HttpLimitsConfig
 from spincycle.gateway.cors import CrossOrigin
 from spincycle.gateway.error_responses import HttpError, message_response
 from spincycle.gateway.hosts import AllowedHosts
@@ -56,7 +56,7 @@ class Application:
         self,
         router: Router,
         error_response: Callable[[SpinCycleError], HttpResponse],
-        limits: LimitsConfig,
+        limits: HttpLimitsConfig,
         gzip_bytes: int,
         hosts: AllowedHosts,
         cross_origin: CrossOrigin,
@@ -110,6 +110,7 @@ class Application:
         receive: Receive,
         log: structlog.typing.FilteringBoundLogger,
     ) -> HttpResponse:
+        forget_caller()
         try:
             self._hosts.check(scope)
             self._cross_origin.check(scope["method"], headers)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spincycle.access.authentication import Authentication, bearer_token
-from spincycle.access.caller import set_current_caller
+from spincycle.access.caller import NOBODY, set_current_caller
 from spincycle.access.credentials import Address, Credentials, TcpConnection
 from spincycle.gateway.caller_channel import PassedOn, pass_on
 from spincycle.gateway.client_certificate import CLIENT_CERTIFICATE
@@ -25,6 +25,15 @@ async def authenticate(authentication: Authentication, scope: Mapping[str, Any])
         pass_on(PassedOn(authorization=credentials.authorization[0]))
     else:
         pass_on(PassedOn(caller=caller))
+
+
+def forget_caller() -> None:
+    """Make the current call one of nobody.
+
+    A pipelined call inherits the context of the call before it, and so its caller.
+    """
+    set_current_caller(NOBODY)
+    pass_on(PassedOn())
 
 
 def _credentials(scope: Mapping[str, Any]) -> Credentials:

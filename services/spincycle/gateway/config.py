@@ -12,7 +12,7 @@ from spincycle.rpc.limits import PUBLIC_REQUEST_BYTES
 from spincycle.runtime.config import Config, IdentityConfig, PublicTlsConfig, Seconds, Section
 
 
-class LimitsConfig(Section, frozen=True):
+class HttpLimitsConfig(Section, frozen=True):
     """Limits of one HTTP call and one connection."""
 
     body_bytes: Annotated[int, Meta(ge=1024)] = PUBLIC_REQUEST_BYTES
@@ -108,6 +108,10 @@ class GatewayConfig(Config, frozen=True):
     max_event_streams: Annotated[int, Meta(ge=1)] = 500
     """Most event streams at once; further ones are rejected with 503."""
 
+    max_event_streams_per_caller: Annotated[int, Meta(ge=1)] = 100
+    """Most event streams of one caller at once; further ones are rejected with 429. Callers that
+    are not authenticated are not counted apart."""
+
     grace: Seconds = 5.0
     """Seconds that calls in flight have to end after SIGTERM."""
 
@@ -120,5 +124,5 @@ class GatewayConfig(Config, frozen=True):
     """Origins, such as https://ops.example.com, whose pages may call the API from a browser;
     "*" means any. By default none."""
 
-    limits: LimitsConfig = LimitsConfig()
+    limits: HttpLimitsConfig = HttpLimitsConfig()
     """Limits of one HTTP call and one connection."""

@@ -14,13 +14,13 @@ from uvicorn.protocols.http.httptools_impl import (
 from spincycle.access.credentials import PeerCertificate
 from spincycle.gateway.client_certificate import CLIENT_CERTIFICATE, peer_certificate
 from spincycle.gateway.coalescing_transport import CoalescingTransport
-from spincycle.gateway.config import LimitsConfig
+from spincycle.gateway.config import HttpLimitsConfig
 from spincycle.gateway.hosts import names_its_host
 from spincycle.rest_codec.encoding import to_text
 from spincycle.runtime.version import VERSION
 
 
-def limited_protocol(limits: LimitsConfig) -> type[asyncio.Protocol]:
+def limited_protocol(limits: HttpLimitsConfig) -> type[asyncio.Protocol]:
     """Return an HTTP/1.1 protocol that enforces the limits.
 
     It rejects headers that are too large, too many or too slow, and disconnects callers that do
@@ -30,7 +30,7 @@ def limited_protocol(limits: LimitsConfig) -> type[asyncio.Protocol]:
 
 
 class _LimitedProtocol(HttpToolsProtocol):
-    limits: LimitsConfig
+    limits: HttpLimitsConfig
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
