@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from ipaddress import IPv6Address, ip_address
 
-from spincycle.runtime.config import ConfigError
-
 
 def is_loopback(listen: str) -> bool:
     """Return whether a listener on host:port accepts connections from this machine only.
@@ -46,6 +44,9 @@ def check_plaintext(listen: str, setting: str, *, allowed: bool, encrypt: str) -
     Raises:
         ConfigError: other machines would connect in plain text, and that is not allowed.
     """
+    # Imported late: spinc, which only asks for loopback addresses, starts faster without it.
+    from spincycle.runtime.config import ConfigError
+
     if not allowed and not is_loopback(listen):
         raise ConfigError(
             f"{setting}: {listen} is not a loopback address, and the listener has no TLS: "

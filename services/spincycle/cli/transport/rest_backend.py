@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from spincycle.cli.settings import Settings
@@ -36,6 +36,9 @@ from spincycle.v1 import (
     status_pb2,
 )
 from spincycle.v1 import request_manager_service_pb2 as rm
+
+if TYPE_CHECKING:
+    from spincycle.v1 import access_service_pb2
 
 _POLL = 1.0
 """Seconds between two looks at a journal that is followed."""
@@ -209,6 +212,34 @@ class RestBackend:
         async for event in self._events(request_id, ["requestsOnly", "output"]):
             if event.HasField("output"):
                 yield event.output
+
+    async def who_am_i(self) -> access_service_pb2.WhoAmIResponse:
+        """See Backend."""
+        from google.protobuf import json_format
+
+        from spincycle.v1 import access_service_pb2
+
+        body = await self._gateway.call("GET", _API + "/me")
+        caller = access_service_pb2.WhoAmIResponse()
+        return json_format.ParseDict(body, caller, ignore_unknown_fields=True)
+
+    async def check_access(
+        self, message: access_service_pb2.CheckAccessRequest
+    ) -> access_service_pb2.CheckAccessResponse:
+        """See Backend."""
+        from google.protobuf import json_format
+
+        from spincycle.v1 import access_service_pb2
+
+        query = [
+            ("operation", message.operation),
+            ("type", message.request_type),
+            ("request", message.request_id),
+        ]
+        given = [(name, value) for name, value in query if value]
+        body = await self._gateway.call("GET", _API + "/access-check", given)
+        decision = access_service_pb2.CheckAccessResponse()
+        return json_format.ParseDict(body, decision, ignore_unknown_fields=True)
 
     async def close(self) -> None:
         """See Backend; each call has a connection of its own."""
