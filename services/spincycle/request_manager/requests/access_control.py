@@ -15,8 +15,11 @@ from spincycle.model.request_arg import REDACTED
 from spincycle.request_manager.storage.actor import Actor
 from spincycle.spec import SpecSet
 
-MAX_CACHED_ROLES = 1000
+MAX_CACHED_ROLES = 200
 """Most sets of roles whose viewable types are cached."""
+
+MAX_CACHED_DECISIONS = 20_000
+"""Most decisions that are cached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +68,9 @@ class AccessControl:
         self._specs = specs
         self._plugin = plugin
         self._on_denied = on_denied
+        self._cached_for: SpecSet | None = None
         self._viewable: dict[frozenset[str], frozenset[str]] = {}
-        self._viewable_in: SpecSet | None = None
+        self._decisions: dict[tuple[bool, tuple[str, ...], Operation, str], Decision] = {}
 
     async def authorize(
         self,
@@ -131,11 +135,19 @@ class AccessControl:
 
     def decide(self, caller: Caller, operation: Operation, type_: str = "") -> Decision:
         """Return the decision of the rules, without any consequence."""
-        sequence = self._specs().sequences.get(type_)
-        is_defined = sequence is not None and sequence.request
-        return self._rules.decide(
-            caller, operation, sequence.acl if sequence is not None and is_defined else None
-        )
+        specs = self._current_specs()
+        key = (caller.is_service, caller.roles, operation, type_)
+        decision = self._decisions.get(key)
+        if decision is None:
+            sequence = specs.sequences.get(type_)
+            is_request = sequence is not None and sequence.request
+            acls = sequence.acl if sequence is not None and is_request else None
+            decision = self._rules.decide(caller, operation, acls)
+            if acls is not None:
+                if len(self._decisions) >= MAX_CACHED_DECISIONS:
+                    self._decisions.clear()
+                self._decisions[key] = decision
+        return decision
 
     def allowed_operations(self, caller: Caller, type_: str) -> tuple[Operation, ...]:
         """Return the operations that the rules allow on requests of a type."""
@@ -160,20 +172,30 @@ class AccessControl:
         """
         if self._rules.is_admin(caller):
             return None
-        specs = self._specs()
-        if self._viewable_in is not specs or len(self._viewable) >= MAX_CACHED_ROLES:
-            self._viewable = {}
-            self._viewable_in = specs
+        specs = self._current_specs()
         roles = frozenset(caller.roles)
-        if roles not in self._viewable:
+        viewable = self._viewable.get(roles)
+        if viewable is None:
             acls = {sequence.name: sequence.acl for sequence in specs.requests()}
-            self._viewable[roles] = frozenset(self._rules.viewable_types(caller, acls) or ())
-        return self._viewable[roles]
+            viewable = frozenset(self._rules.viewable_types(caller, acls) or ())
+            if len(self._viewable) >= MAX_CACHED_ROLES:
+                self._viewable.clear()
+            self._viewable[roles] = viewable
+        return viewable
 
     def may_view(self, caller: Caller, type_: str) -> bool:
         """Return whether a caller may view requests of a type."""
         viewable = self.viewable_types(caller)
         return viewable is None or type_ in viewable
+
+    def _current_specs(self) -> SpecSet:
+        """Return the current specs; what is cached for others is dropped."""
+        specs = self._specs()
+        if self._cached_for is not specs:
+            self._cached_for = specs
+            self._viewable = {}
+            self._decisions = {}
+        return specs
 
     async def _ask(
         self,
