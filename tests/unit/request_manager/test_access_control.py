@@ -149,6 +149,17 @@ async def test_who_may_not_view_a_request_is_not_told_of_it_but_the_attempt_is_r
     assert denial.rule == "no-role"
 
 
+async def test_denials_are_counted_by_operation_and_rule() -> None:
+    access = control()
+    for _ in range(2):
+        with pytest.raises(AccessDenied):
+            await access.authorize(DEV, Operation.STOP, "deploy")
+    with pytest.raises(AccessDenied):
+        await access.authorize_admin(DEV, "reload of specs")
+
+    assert access.denials == {("stop", "no-operation"): 2, ("admin", "no-operation"): 1}
+
+
 def test_sequences_that_are_not_requests_and_unknown_types_are_for_admins_only() -> None:
     for type_ in ("part", "none", "noop"):
         assert control().decide(DEV, Operation.START, type_).rule == "undefined-type"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -55,6 +56,9 @@ class AccessControl:
         specs: returns the current specs, whose ACLs count.
         plugin: the plug-in of the operator; None without one.
         on_denied: receives denied attempts.
+
+    Attributes:
+        denials: number of denied attempts by operation and rule.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class AccessControl:
         self._specs = specs
         self._plugin = plugin
         self._on_denied = on_denied
+        self.denials: Counter[tuple[str, str]] = Counter()
         self._cached_for: SpecSet | None = None
         self._viewable: dict[frozenset[str], frozenset[str]] = {}
         self._decisions: dict[tuple[bool, tuple[str, ...], Operation, str], Decision] = {}
@@ -101,7 +106,7 @@ class AccessControl:
         if not decision.allowed:
             subject = subject_of(type_, request_id)
             denied = _error(caller, operation, subject, decision, request_id)
-            self._on_denied(Denial(caller, operation, type_, request_id, decision.rule, denied))
+            self._deny(Denial(caller, operation, type_, request_id, decision.rule, denied))
             if request_id and not self.may_view(caller, type_):
                 raise RequestNotFound(request_id)
             raise denied
@@ -129,7 +134,7 @@ class AccessControl:
             decision = await self._ask(self._plugin, caller, operation, None, decision)
         if not decision.allowed:
             denied = _error(caller, operation, subject, decision)
-            self._on_denied(Denial(caller, operation, "", "", decision.rule, denied))
+            self._deny(Denial(caller, operation, "", "", decision.rule, denied))
             raise denied
         return Actor.of(caller, decision.rule)
 
@@ -187,6 +192,10 @@ class AccessControl:
         """Return whether a caller may view requests of a type."""
         viewable = self.viewable_types(caller)
         return viewable is None or type_ in viewable
+
+    def _deny(self, denial: Denial) -> None:
+        self.denials[denial.operation, denial.rule] += 1
+        self._on_denied(denial)
 
     def _current_specs(self) -> SpecSet:
         """Return the current specs; what is cached for others is dropped."""
