@@ -1,4 +1,4 @@
-"""The audit log in PostgreSQL: decisions on calls of other services."""
+"""The audit log in PostgreSQL: refused calls, and its entries."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from spincycle.database.database import Database
+from spincycle.errors import AccessDenied
+from spincycle.request_manager.storage.actor import Actor
+from spincycle.request_manager.storage.row_values import actor_columns
 from spincycle.text.shortening import shortened
 
 MAX_TEXT = 1000
@@ -14,15 +17,18 @@ MAX_TEXT = 1000
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A call of a service, or a report in it, that was refused.
+    """A refused call of a service, or a denied operation of a person or program.
 
     Attributes:
-        caller: SPIFFE ID; empty if the caller was not identified.
-        method: package.Service/Method.
+        caller: SPIFFE ID or name; empty if the caller was not identified.
+        method: package.Service/Method; empty for an operation.
         reason: reason of the error.
         problem: message of the error.
         peer: address of the caller.
         request_id: request that it was about; empty if there is none.
+        operation: the operation; "refused" for calls of services.
+        request_type: type of the request; empty if there is none.
+        actor: the caller of an operation; None for calls of services.
     """
 
     caller: str
@@ -31,6 +37,50 @@ class Refusal:
     problem: str
     peer: str
     request_id: str = ""
+    operation: str = "refused"
+    request_type: str = ""
+    actor: Actor | None = None
+
+    @classmethod
+    def of_operation(
+        cls,
+        actor: Actor,
+        operation: str,
+        problem: str,
+        request_type: str = "",
+        request_id: str = "",
+    ) -> Refusal:
+        """Return the refusal of an operation that an access rule denied."""
+        return cls(
+            actor.name,
+            "",
+            AccessDenied.reason,
+            problem,
+            actor.peer,
+            request_id,
+            operation,
+            request_type,
+            actor,
+        )
+
+    @property
+    def kind(self) -> tuple[str, str, str, str, str, str]:
+        """Equal for refusals of which one is stored and the others are counted."""
+        return (
+            self.caller,
+            self.method,
+            self.operation,
+            self.reason,
+            self.request_type,
+            self.request_id,
+        )
+
+    @property
+    def text(self) -> str:
+        """Reason of the row."""
+        text = f"{self.method}: {self.reason}: {self.problem}" if self.method else self.problem
+        # Texts of certificates may hold any character.
+        return shortened(text.replace("\0", ""), MAX_TEXT)
 
 
 class AuditStore:
@@ -44,15 +94,13 @@ class AuditStore:
 
     async def add_refusals(self, refusals: Sequence[Refusal]) -> None:
         """Store refusals."""
+        actors = [refusal.actor or Actor(refusal.caller, peer=refusal.peer) for refusal in refusals]
         await self._database.execute(
             "audit_refusals",
-            callers=[refusal.caller for refusal in refusals],
+            **actor_columns(actors),
+            on_behalf_ofs=[actor.on_behalf_of for actor in actors],
+            operations=[refusal.operation for refusal in refusals],
             request_ids=[refusal.request_id for refusal in refusals],
-            reasons=[_text(refusal) for refusal in refusals],
+            request_types=[refusal.request_type for refusal in refusals],
+            reasons=[refusal.text for refusal in refusals],
         )
-
-
-def _text(refusal: Refusal) -> str:
-    text = f"{refusal.method}: {refusal.reason}: {refusal.problem} (from {refusal.peer})"
-    # Texts of certificates may hold any character.
-    return shortened(text.replace("\0", ""), MAX_TEXT)

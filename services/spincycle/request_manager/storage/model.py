@@ -43,6 +43,7 @@ class NewRequest:
         content_hash: hash that distinguishes calls with the same idempotency key.
         job_chain: the chain, serialized.
         max_running: most requests of the type that run at once; None means no limit.
+        approved_plan_hash: plan that the caller expected; empty if it expected none.
     """
 
     request_id: str
@@ -61,6 +62,7 @@ class NewRequest:
     idempotency_key: str = ""
     max_running: int | None = None
     requirements: Requirements = NO_REQUIREMENTS
+    approved_plan_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)
