@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from spincycle.access.caller import Caller
 from spincycle.access.credentials import MAX_TOKEN_BYTES, Credentials
@@ -29,6 +30,19 @@ class Authenticator(Protocol):
             NotAuthenticated: the credential is of this kind, and is not valid.
             AuthenticationUnavailable: it cannot be verified now.
         """
+        ...
+
+
+OnChange = Callable[[], Awaitable[None]]
+"""Receives that credentials may have been revoked."""
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """An authenticator that follows changes of what it accepts."""
+
+    async def watch(self, on_change: OnChange) -> None:
+        """Follow the changes, until cancelled."""
         ...
 
 
@@ -71,6 +85,16 @@ class Authentication:
         if credentials.authorization:
             raise NotAuthenticated("the bearer token is not known here")
         raise NotAuthenticated("the call has no credential that this installation accepts")
+
+    async def watch(self) -> None:
+        """Follow the changes of what the authenticators accept, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for one in self._authenticators:
+                if isinstance(one, Watched):
+                    group.create_task(one.watch(self._recheck))
+
+    async def _recheck(self) -> None:
+        """End the streams of callers whose credentials are no longer valid."""
 
 
 def bearer_token(credentials: Credentials) -> str:

@@ -25,6 +25,7 @@ class LateGroup(click.Group):
             "spincycle.admin.grant_keys:grant_keys",
             "Make and rotate the keys of append grants.",
         ),
+        "tokens": ("spincycle.admin.tokens:tokens", "Make bearer tokens of callers."),
         "migrate": ("spincycle.admin.migrate:migrate", "Migrate the database schemas."),
         "repair-fences": (
             "spincycle.admin.repair_fences:repair_fences",

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from spincycle.access.authentication import Authentication
 from spincycle.access.authenticators import open_authentication
 from spincycle.database.database import Database
 from spincycle.database.migrations import prepare_schema
@@ -91,13 +92,24 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     structlog.get_logger().info("listening", **server.addresses)
     manager.metrics.calls(server.calls)
     manager.metrics.refusals(server.refusals)
+    manager.metrics.authentications(authentication.outcomes)
     manager.metrics.bytes_in_flight(server.bytes_in_flight)
     manager.metrics.certificate_expiry(expiry.seconds, expiry.refresh)
     monitor = LoopMonitor()
     manager.metrics.event_loop_lag(monitor.lags)
     try:
         async with serve_metrics(manager.metrics, config.metrics), monitor:
-            await _work(config, manager, database, server, dialer, expiry, grant_keys, shutdown)
+            await _work(
+                config,
+                manager,
+                database,
+                server,
+                dialer,
+                expiry,
+                grant_keys,
+                shutdown,
+                authentication=authentication,
+            )
     finally:
         await manager.hub.close()
         await server.stop(config.grace)
@@ -109,7 +121,7 @@ def _services(
 ) -> tuple[list[RpcService], list[RpcService]]:
     """Return the public services, and the internal ones."""
     requests = RequestManagerService(manager.use_cases)
-    specs = SpecService(manager.specs, LintWorkers())
+    specs = SpecService(manager.specs, LintWorkers(), manager.access)
     info = ServerService(config.installation_name)
     coordination = RunnerCoordinationService(
         manager.registry,
@@ -149,6 +161,8 @@ async def _work(
     expiry: CertificateExpiry,
     grant_keys: GrantKeyFile | None,
     shutdown: Shutdown,
+    *,
+    authentication: Authentication,
 ) -> None:
     """Run the background loops until shutdown is requested."""
     recovery = manager.recovery
@@ -179,6 +193,7 @@ async def _work(
             "health": lambda: server.health.monitor(vitals),
             "check of job_log": job_log.check,
             "certificates": dialer.watch,
+            "credentials of callers": authentication.watch,
             "audit of refusals": manager.refusals.run,
             "expiry of certificates": expiry.watch,
             "reload": lambda: _reload(manager.specs, reloads),
