@@ -12,7 +12,9 @@ from spincycle.graph import Expander
 from spincycle.identity.append_grants import GrantKeys
 from spincycle.identity.grant_key_file import GrantKeyFile
 from spincycle.identity.service_identity import JOB_LOG, JOB_RUNNER
+from spincycle.identity.signing_keys import SigningKey
 from spincycle.metrics.registry import Metrics
+from spincycle.request_manager.audit.sealer import Sealer
 from spincycle.request_manager.chain_archive import ChainArchive
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.metrics import register_metrics
@@ -53,6 +55,7 @@ from spincycle.request_manager.storage.report_store import ReportStore
 from spincycle.request_manager.storage.request_counts import RequestCounts
 from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.request_manager.storage.runner_store import RunnerStore
+from spincycle.request_manager.storage.seal_store import SealStore
 from spincycle.request_manager.watch.cursor_replay import CursorReplay, ReplayStores
 from spincycle.request_manager.watch.hub import Hub
 from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
@@ -95,6 +98,8 @@ class RequestManager:
             rules_of(config.access, config.auth, config.listen), lambda: specs.specs, self.on_denied
         )
         limits = CallerLimits(config.access.limits)
+        key = None if config.audit.signing_key is None else SigningKey(config.audit.signing_key)
+        self.sealer = Sealer(SealStore(database), key, config.audit.seal_interval)
         counts = RequestCounts()
         store = RequestStore(database, counts)
         archive_store = ArchiveStore(database, encode_periods)

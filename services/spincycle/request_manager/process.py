@@ -195,6 +195,7 @@ async def _work(
             "certificates": dialer.watch,
             "credentials of callers": authentication.watch,
             "audit of refusals": manager.refusals.run,
+            "seals of the audit log": manager.sealer.run,
             "expiry of certificates": expiry.watch,
             "reload": lambda: _reload(manager.specs, reloads),
         }

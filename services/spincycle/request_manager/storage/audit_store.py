@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from spincycle.database.database import Database
 from spincycle.errors import AccessDenied
 from spincycle.request_manager.storage.actor import Actor
+from spincycle.request_manager.storage.audit_entry import AuditEntry, AuditFilter, entry_of
 from spincycle.request_manager.storage.row_values import actor_columns
 from spincycle.text.shortening import shortened
+
+FAR_PAST = datetime(1970, 1, 1, tzinfo=UTC)
+FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC)
+"""Outside of the times of entries."""
 
 MAX_TEXT = 1000
 """Most characters of a stored text."""
@@ -84,7 +90,7 @@ class Refusal:
 
 
 class AuditStore:
-    """Adds to the audit log.
+    """Adds refusals to the audit log, and lists its entries.
 
     Every method raises DatabaseUnavailable while the database is away.
     """
@@ -104,3 +110,22 @@ class AuditStore:
             request_types=[refusal.request_type for refusal in refusals],
             reasons=[refusal.text for refusal in refusals],
         )
+
+    async def find(
+        self, which: AuditFilter, limit: int, before: tuple[datetime, int] | None = None
+    ) -> list[AuditEntry]:
+        """Return up to `limit` entries that match, newest first, older than a time and id."""
+        before_time, before_id = before or (FAR_FUTURE, 0)
+        rows = await self._database.fetch(
+            "list_audit",
+            request_id=which.request_id,
+            caller=which.caller,
+            operations=list(which.operations),
+            denied_only=which.denied_only,
+            since=which.since or FAR_PAST,
+            until=which.until or FAR_FUTURE,
+            before_time=before_time,
+            before_id=before_id,
+            limit=limit,
+        )
+        return [entry_of(row) for row in rows]
