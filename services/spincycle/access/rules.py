@@ -164,7 +164,7 @@ def _grants(acl: Acl, operation: Operation, acls: Sequence[Acl]) -> bool:
     if acl.admin or operation in acl.ops:
         return True
     if operation is Operation.VIEW:
-        return bool(acl.ops)
+        return any(op in REQUEST_OPERATIONS for op in acl.ops)
     implied_by = IMPLIED_BY.get(operation)
     if implied_by is None or any(operation in one.ops for one in acls):
         return False

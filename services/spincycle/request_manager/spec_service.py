@@ -73,7 +73,9 @@ class SpecService(spec_service_pb2_grpc.SpecServiceServicer):
     ) -> spec_service_pb2.LintResponse:
         await self._access.authorize_admin(current_caller(), "lint of spec files")
         sources = [Source(file.path, file.content) for file in request.files]
-        findings = await self._lint_workers.check(sources, self._specs.job_types)
+        findings = await self._lint_workers.check(
+            sources, self._specs.job_types, self._specs.roles()
+        )
         return spec_service_pb2.LintResponse(findings=[encode_finding(found) for found in findings])
 
     async def ReloadSpecs(
