@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
 
 from spincycle.runtime.config import Section
+
+Count = Annotated[int, Meta(ge=0)]
 
 
 class AuthConfig(Section, frozen=True):
@@ -31,6 +36,19 @@ class AuthConfig(Section, frozen=True):
     """Roles of these local users."""
 
 
+class LimitsConfig(Section, frozen=True):
+    """What one caller may use; 0 means no limit."""
+
+    open_requests: Count = 0
+    """Most requests of one user that have not ended. Concurrent calls can exceed it by a few."""
+
+    requests_per_minute: Count = 0
+    """Most requests that one caller creates per minute, in each copy of the request manager."""
+
+    streams: Count = 0
+    """Most open Watch streams of one caller, in each copy of the request manager."""
+
+
 class AccessConfig(Section, frozen=True):
     """What authenticated callers may do."""
 
@@ -43,3 +61,6 @@ class AccessConfig(Section, frozen=True):
     strict: bool | None = None
     """Whether requests whose specs have no ACL are for admin roles only. Not set, they are if other
     machines can reach the public listener."""
+
+    limits: LimitsConfig = LimitsConfig()
+    """What one caller may use."""

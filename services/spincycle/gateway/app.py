@@ -16,7 +16,7 @@ import structlog
 
 from spincycle.access.authentication import Authentication
 from spincycle.errors import JsonRequired, Overloaded, SpinCycleError
-from spincycle.gateway.callers import authenticate
+from spincycle.gateway.callers import authenticate, forget_caller
 from spincycle.gateway.compression import accepts_gzip, gzipped, gzipped_parts
 from spincycle.gateway.config import LimitsConfig
 from spincycle.gateway.cors import CrossOrigin
@@ -110,6 +110,7 @@ class Application:
         receive: Receive,
         log: structlog.typing.FilteringBoundLogger,
     ) -> HttpResponse:
+        forget_caller()
         try:
             self._hosts.check(scope)
             self._cross_origin.check(scope["method"], headers)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from spincycle.access.limits import CallerLimits
+from spincycle.access.rules import rules_of
 from spincycle.chain.rebuild import rebuild, replay
 from spincycle.database.database import Database
 from spincycle.graph import Expander
@@ -16,6 +18,7 @@ from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.metrics import register_metrics
 from spincycle.request_manager.refusal_audit import RefusalAudit
 from spincycle.request_manager.request_encoding import encode_args
+from spincycle.request_manager.requests.access_control import AccessControl, Denial
 from spincycle.request_manager.requests.control import RequestControl
 from spincycle.request_manager.requests.create import RequestCreator
 from spincycle.request_manager.requests.explain import Explainer
@@ -87,6 +90,10 @@ class RequestManager:
         )
         self.networks = RunnerNetworks(config.runner_networks)
         self.refusals = RefusalAudit(AuditStore(database))
+        self.access = AccessControl(
+            rules_of(config.access, config.auth, config.listen), lambda: specs.specs, self.on_denied
+        )
+        limits = CallerLimits(config.access.limits)
         counts = RequestCounts()
         store = RequestStore(database, counts)
         archive_store = ArchiveStore(database, encode_periods)
@@ -144,6 +151,7 @@ class RequestManager:
             self._runners,
             self.dispatcher,
             self.changes,
+            self.access,
         )
         codec = ChainCodec(
             decode=lambda chain: decode_chain(job_chain_pb2.JobChain.FromString(chain)),
@@ -158,6 +166,8 @@ class RequestManager:
             archive_store,
             self.dispatcher,
             self.changes,
+            access=self.access,
+            limits=limits,
         )
         self.reconciler = Reconciler(ReconciliationStore(database), self.changes)
         self.registry = RunnerRegistry(runner_store, silences, self.changes)
@@ -172,15 +182,24 @@ class RequestManager:
         self.use_cases = UseCases(
             creator=creator,
             rerun_creator=RerunCreator(
-                store, archive_store, control, self._job_log, codec, self.dispatcher, self.changes
+                store,
+                archive_store,
+                control,
+                self._job_log,
+                codec,
+                self.dispatcher,
+                self.changes,
+                access=self.access,
+                limits=limits,
             ),
             control=control,
             explainer=Explainer(archive_store, self._runners, self._job_log, config.silence_limit),
-            reader=RequestReader(store, archive),
-            running_jobs=RunningJobs(store, self._runners),
+            reader=RequestReader(store, archive, self.access),
+            running_jobs=RunningJobs(store, self._runners, self.access),
             watch=Subscriptions(store, self.hub, cursor_replay, snapshots, shared),
             archive=archive,
-            store=store,
+            access=self.access,
+            limits=limits,
         )
 
     def on_refusal(self, refused: RefusedCall) -> None:
@@ -197,6 +216,19 @@ class RequestManager:
         )
         if is_new:
             log_refusal(refused)
+
+    def on_denied(self, denial: Denial) -> None:
+        """Audit a denied attempt."""
+        self.refusals.record(
+            Refusal(
+                denial.caller.name,
+                denial.operation,
+                denial.error.reason,
+                denial.error.message,
+                denial.caller.peer,
+                denial.request_id,
+            )
+        )
 
     def _wake_dispatcher(self) -> None:
         self.dispatcher.wake()

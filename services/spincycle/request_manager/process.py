@@ -121,7 +121,7 @@ def _services(
 ) -> tuple[list[RpcService], list[RpcService]]:
     """Return the public services, and the internal ones."""
     requests = RequestManagerService(manager.use_cases)
-    specs = SpecService(manager.specs, LintWorkers())
+    specs = SpecService(manager.specs, LintWorkers(), manager.access)
     info = ServerService(config.installation_name)
     coordination = RunnerCoordinationService(
         manager.registry,

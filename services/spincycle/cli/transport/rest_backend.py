@@ -215,31 +215,23 @@ class RestBackend:
 
     async def who_am_i(self) -> access_service_pb2.WhoAmIResponse:
         """See Backend."""
-        from google.protobuf import json_format
+        from spincycle.rest_codec.access import ME
 
-        from spincycle.v1 import access_service_pb2
-
-        body = await self._gateway.call("GET", _API + "/me")
-        caller = access_service_pb2.WhoAmIResponse()
-        return json_format.ParseDict(body, caller, ignore_unknown_fields=True)
+        return ME.decode(await self._gateway.call("GET", _API + "/me"))
 
     async def check_access(
         self, message: access_service_pb2.CheckAccessRequest
     ) -> access_service_pb2.CheckAccessResponse:
         """See Backend."""
-        from google.protobuf import json_format
-
-        from spincycle.v1 import access_service_pb2
+        from spincycle.rest_codec.access import ACCESS_CHECK
 
         query = [
             ("operation", message.operation),
             ("type", message.request_type),
-            ("request", message.request_id),
+            ("requestId", message.request_id),
         ]
         given = [(name, value) for name, value in query if value]
-        body = await self._gateway.call("GET", _API + "/access-check", given)
-        decision = access_service_pb2.CheckAccessResponse()
-        return json_format.ParseDict(body, decision, ignore_unknown_fields=True)
+        return ACCESS_CHECK.decode(await self._gateway.call("GET", _API + "/access-check", given))
 
     async def close(self) -> None:
         """See Backend; each call has a connection of its own."""

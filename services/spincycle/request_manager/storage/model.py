@@ -43,6 +43,8 @@ class NewRequest:
         content_hash: hash that distinguishes calls with the same idempotency key.
         job_chain: the chain, serialized.
         max_running: most requests of the type that run at once; None means no limit.
+        open_limit: most requests of the user that have not ended, this one included; None means no
+            limit.
     """
 
     request_id: str
@@ -60,6 +62,7 @@ class NewRequest:
     job_chain: bytes
     idempotency_key: str = ""
     max_running: int | None = None
+    open_limit: int | None = None
     requirements: Requirements = NO_REQUIREMENTS
 
 
@@ -143,9 +146,14 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class RequestFilter:
-    """Criteria of requests to list; all that are set must match."""
+    """Criteria of requests to list; all that are set must match.
+
+    Attributes:
+        types: types that the caller may view; None means all.
+    """
 
     type: str = ""
+    types: frozenset[str] | None = None
     states: tuple[State, ...] = ()
     user: str = ""
     args: dict[str, str] = field(default_factory=dict)
