@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import grpc
 
+from spincycle.access.config import AuthConfig
 from spincycle.errors import NotAuthenticated, RequestNotFound, SpinCycleError, UnknownRequestType
 from spincycle.gateway.config import GatewayConfig
 from spincycle.gateway.process import Gateway
@@ -359,7 +360,9 @@ class FakeServices:
         await server.start()
         address = f"127.0.0.1:{port}"
         opened = open_service_clients(address, address, address, 5)
-        gateway = Gateway(GatewayConfig(listen="127.0.0.1:0", grace=0.1), opened)
+        # The fake services decide which tokens they accept.
+        config = GatewayConfig(listen="127.0.0.1:0", grace=0.1, auth=AuthConfig(none=True))
+        gateway = Gateway(config, opened)
         serving = asyncio.create_task(gateway.serve())
         self.gateway = f"http://{gateway.address}"
         self._up.set_result(port)

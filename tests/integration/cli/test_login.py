@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli_samples import ID
+from tests.cli_samples import COMPLETE, ID
 from tests.integration.cli.conftest import SPINC, Ran, Tty
 from tests.integration.cli.fake_services import FakeServices
 from tests.issuer.process import RunningIssuer, running_issuer
@@ -85,7 +85,7 @@ def test_a_login_is_confirmed_in_a_browser_and_its_token_is_sent(
 
 
 def test_the_token_goes_over_rest_too(
-    services: FakeServices, environment: dict[str, str], log_in: Callable[..., Tty],
+    services: FakeServices, spinc: Spinc, log_in: Callable[..., Tty],
     issuer: RunningIssuer, tmp_path: Path,
 ) -> None:  # fmt: skip
     terminal = log_in("--rest", services.gateway)
@@ -95,6 +95,16 @@ def test_the_token_goes_over_rest_too(
 
     assert json.loads(file.read_text())["addresses"] == [services.gateway]
     assert f"OK, logged in to {services.gateway}" in terminal.written
+
+    change(file, token="revoked")
+    services.update(lambda memory: setattr(memory, "accepts", lambda token: token != "revoked"))
+    assert spinc("--rest", services.gateway, "status", ID).code == 0
+    assert sent(services) == f"Bearer {token_of(file)}"
+
+    services.request(ID, state=COMPLETE)
+    change(file, token="revoked")
+    assert spinc("--rest", services.gateway, "watch", ID).code == 0
+    assert token_of(file) != "revoked"
 
 
 def test_another_address_gets_no_token_of_a_login(spinc: Spinc, logged_in: Path) -> None:
