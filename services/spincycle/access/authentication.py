@@ -6,13 +6,15 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from spincycle.access.caller import Caller
 from spincycle.access.credentials import MAX_TOKEN_BYTES, Credentials
 from spincycle.errors import NotAuthenticated
 
 _BEARER = "bearer "
+
+Kind = TypeVar("Kind")
 
 
 class Authenticator(Protocol):
@@ -56,6 +58,10 @@ class Authentication:
     def __init__(self, authenticators: Sequence[Authenticator]) -> None:
         self._authenticators = tuple(authenticators)
         self.outcomes: Counter[tuple[str, str]] = Counter()
+
+    def find(self, kind: type[Kind]) -> Kind | None:
+        """Return the authenticator of a class; None if none is configured."""
+        return next((one for one in self._authenticators if isinstance(one, kind)), None)
 
     async def authenticate(self, credentials: Credentials) -> Caller:
         """Return the caller of a call.

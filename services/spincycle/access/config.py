@@ -26,7 +26,7 @@ class AuthConfig(Section, frozen=True):
 
     plugin: str = ""
     """Name of a plug-in, an entry point of the group spincycle.access, that authenticates callers;
-    on request managers it also has to allow every operation. Empty for none."""
+    on request managers it also has to allow every operation but view. Empty for none."""
 
     local_user: bool | None = None
     """Whether root and the account of the process are accepted without a credential on loopback

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from spincycle.access.limits import CallerLimits
+from spincycle.access.plugin import Plugin
 from spincycle.access.rules import rules_of
 from spincycle.chain.rebuild import rebuild, replay
 from spincycle.database.database import Database
@@ -80,6 +81,7 @@ class RequestManager:
         expander: Expander,
         dialer: Dialer,
         grant_keys: GrantKeyFile | None,
+        plugin: Plugin | None = None,
     ) -> None:
         self._config = config
         self._database = database
@@ -91,7 +93,10 @@ class RequestManager:
         self.networks = RunnerNetworks(config.runner_networks)
         self.refusals = RefusalAudit(AuditStore(database))
         self.access = AccessControl(
-            rules_of(config.access, config.auth, config.listen), lambda: specs.specs, self.on_denied
+            rules_of(config.access, config.auth, config.listen),
+            lambda: specs.specs,
+            plugin,
+            self.on_denied,
         )
         limits = CallerLimits(config.access.limits)
         counts = RequestCounts()

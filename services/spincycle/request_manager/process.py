@@ -11,6 +11,7 @@ import structlog
 
 from spincycle.access.authentication import Authentication
 from spincycle.access.authenticators import open_authentication
+from spincycle.access.plugin import Plugin
 from spincycle.database.database import Database
 from spincycle.database.migrations import prepare_schema
 from spincycle.database.queries import load_queries
@@ -18,15 +19,20 @@ from spincycle.graph import Expander, Limits
 from spincycle.identity.caller_table import CallerTable
 from spincycle.identity.grant_key_file import GrantKeyFile, open_grant_keys
 from spincycle.identity.service_identity import JOB_LOG, REQUEST_MANAGER
+from spincycle.internal.v1.read_access_service_pb2_grpc import (
+    add_ReadAccessServiceServicer_to_server,
+)
 from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
     add_RunnerCoordinationServiceServicer_to_server,
 )
 from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
 from spincycle.metrics.serving import serve_metrics
+from spincycle.request_manager.access_service import AccessService
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.coordination_service import RunnerCoordinationService
 from spincycle.request_manager.manager import RequestManager
+from spincycle.request_manager.read_access_service import ReadAccessService
 from spincycle.request_manager.requests.lint_workers import LintWorkers
 from spincycle.request_manager.requests.spec_repository import SpecRepository
 from spincycle.request_manager.server_service import ServerService
@@ -42,6 +48,7 @@ from spincycle.runtime.config import ConfigError
 from spincycle.runtime.log_scrubber import LogScrubber
 from spincycle.runtime.loop_monitor import LoopMonitor
 from spincycle.runtime.process import Shutdown, run_until_shutdown, service_command, supervise
+from spincycle.v1.access_service_pb2_grpc import add_AccessServiceServicer_to_server
 from spincycle.v1.request_manager_service_pb2_grpc import (
     add_RequestManagerServiceServicer_to_server,
 )
@@ -75,7 +82,8 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     expander = Expander(
         jobs, Limits(create_timeout=config.create_timeout), on_secrets=log_scrubber.add
     )
-    manager = RequestManager(config, database, specs, expander, dialer, grant_keys)
+    plugin = authentication.find(Plugin)
+    manager = RequestManager(config, database, specs, expander, dialer, grant_keys, plugin)
     server = RpcServer(
         tls=config.tls,
         internal=config.internal,
@@ -122,6 +130,8 @@ def _services(
     """Return the public services, and the internal ones."""
     requests = RequestManagerService(manager.use_cases)
     specs = SpecService(manager.specs, LintWorkers(), manager.access)
+    access = AccessService(manager.access, manager.use_cases.reader)
+    reads = ReadAccessService(manager.use_cases.reader)
     info = ServerService(config.installation_name)
     coordination = RunnerCoordinationService(
         manager.registry,
@@ -140,6 +150,10 @@ def _services(
         ),
         RpcService("spincycle.v1.SpecService", partial(add_SpecServiceServicer_to_server, specs)),
         RpcService(
+            "spincycle.v1.AccessService",
+            partial(add_AccessServiceServicer_to_server, access),
+        ),
+        RpcService(
             "spincycle.v1.ServerService", partial(add_ServerServiceServicer_to_server, info)
         ),
     ]
@@ -147,7 +161,11 @@ def _services(
         RpcService(
             "spincycle.internal.v1.RunnerCoordinationService",
             partial(add_RunnerCoordinationServiceServicer_to_server, coordination),
-        )
+        ),
+        RpcService(
+            "spincycle.internal.v1.ReadAccessService",
+            partial(add_ReadAccessServiceServicer_to_server, reads),
+        ),
     ]
     return public, internal
 

@@ -181,7 +181,7 @@ class RequestCreator:
     async def _authorize(self, params: CreateParams) -> Actor:
         """Return who creates the request, and for whom."""
         caller = params.caller
-        actor = await self._access.authorize(caller, Operation.START, params.type)
+        actor = await self._access.authorize(caller, Operation.START, params.type, args=params.args)
         if params.user in ("", caller.name) or not self._access.may_impersonate(caller):
             return actor
         await self._access.authorize_impersonation(caller, params.user)
