@@ -18,7 +18,7 @@ from aiohttp import web
 from tests.issuer.device_flow import DENIED, DEVICE_CODE, DeviceFlow, OAuthError, Person
 from tests.issuer.signing_keys import ALGORITHMS, SigningKeys
 
-HUGE = 32 * 1024 * 1024
+HUGE = 2 * 1024 * 1024
 """Bytes of the JWKS of the misbehaviour "huge"."""
 
 MISBEHAVIOURS = (

@@ -12,6 +12,37 @@ from spincycle.runtime.config import Section
 Count = Annotated[int, Meta(ge=0)]
 
 
+class OidcConfig(Section, frozen=True):
+    """Tokens (JWT) of an OpenID Connect issuer."""
+
+    issuer: str = ""
+    """Identifier of the issuer, an https URL, as in the claim iss of its tokens; empty for none.
+    On loopback it may be http."""
+
+    audience: tuple[str, ...] = ()
+    """Audiences of which a token must have at least one, as in its claim aud."""
+
+    jwks_uri: str = ""
+    """URL of the public keys; empty to read it from the issuer's discovery document."""
+
+    algorithms: tuple[str, ...] = ("RS256", "ES256", "EdDSA")
+    """Accepted algorithms of signatures."""
+
+    name_claim: str = "sub"
+    """Claim with the name of the caller: a lasting one, which the caller cannot choose. A "." goes
+    to a claim inside of another one."""
+
+    roles_claim: str = "roles"
+    """Claim with the roles of the caller, a list or a text with spaces between them, such as groups
+    or realm_access.roles."""
+
+    leeway: Annotated[float, Meta(ge=0, le=300)] = 30.0
+    """Seconds by which the clock of the issuer may differ."""
+
+    ca: Path | None = None
+    """CA certificates of the issuer's servers; not set, those of the system count."""
+
+
 class AuthConfig(Section, frozen=True):
     """How the callers of the public listener are authenticated."""
 
@@ -23,6 +54,9 @@ class AuthConfig(Section, frozen=True):
     """YAML file with the bearer tokens that are accepted: `name: {roles: [role, …], sha256: digest
     of the token}`. It is read again within a second of a change. `spincycle tokens new` adds to
     it."""
+
+    oidc: OidcConfig = OidcConfig()
+    """Tokens (JWT) of an OpenID Connect issuer."""
 
     plugin: str = ""
     """Name of a plug-in, an entry point of the group spincycle.access, that authenticates callers;
