@@ -85,6 +85,11 @@ class Fake:
             await abort(context, RequestNotFound(request_id))
         return self.memory.requests.get(request_id, request_pb2.Request())
 
+    async def _break(self, context: Any) -> None:
+        """End a stream as a stopping service does, or because its credential expired."""
+        await self._authenticated(context)
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
+
     async def _authenticated(self, context: Any) -> None:
         metadata = dict(context.invocation_metadata())
         if not self.memory.accepts(metadata.get("authorization", "").removeprefix("Bearer ")):
@@ -239,7 +244,7 @@ class FakeManager(Fake, rm_grpc.RequestManagerServiceServicer):
                 ):
                     await self.memory.changed.wait()
             if self.memory.breaks > breaks:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
+                await self._break(context)
 
 
 class FakeSpecs(Fake, spec_grpc.SpecServiceServicer):
@@ -312,7 +317,7 @@ class FakeJobLog(Fake, jl_grpc.JobLogServiceServicer):
                 ):
                     await self.memory.changed.wait()
             if self.memory.breaks > breaks:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
+                await self._break(context)
 
 
 class FakeServices:
@@ -414,7 +419,7 @@ class FakeServices:
         asyncio.run_coroutine_threadsafe(watching, self._loop).result(30)
 
     def break_streams(self) -> None:
-        """End every Watch and Tail stream as a stopping service does."""
+        """End every Watch and Tail stream: with UNAUTHENTICATED if its token is rejected now."""
 
         def change(memory: Memory) -> None:
             memory.breaks += 1
