@@ -31,7 +31,7 @@ WITH_TLS = tuple(overlay for overlay in OVERLAYS if rendered(overlay).certificat
 
 AUTHORITY = "internal-ca"
 
-OPERATORS = {"append-grants"}
+OPERATORS = {"append-grants", "access-tokens"}
 """Secrets that an operator creates."""
 
 WARNING_HOURS = 7 * 24

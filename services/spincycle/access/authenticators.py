@@ -33,7 +33,8 @@ def open_authentication(config: AuthConfig, listen: str) -> Authentication:
     """
     authenticators = _configured(config)
     is_local = is_loopback(listen)
-    if config.local_user or (config.local_user is None and not authenticators and is_local):
+    is_configured = bool(authenticators) or config.none
+    if config.local_user or (config.local_user is None and not is_configured and is_local):
         authenticators.append(LocalUser(config.local_roles))
     if config.none:
         authenticators.append(Everybody())

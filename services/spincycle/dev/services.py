@@ -11,6 +11,7 @@ from typing import Literal
 
 from spincycle.dev.configuration import Configuration
 from spincycle.dev.identity_tokens import IdentityTokens
+from spincycle.dev.people import PeopleFiles
 from spincycle.dev.ports import free_port
 from spincycle.dev.stack_processes import MARK, POSTGRES_DSN
 from spincycle.identity.service_identity import GATEWAY, JOB_LOG, JOB_RUNNER, REQUEST_MANAGER
@@ -104,12 +105,14 @@ def services(
     dsn: str,
     tokens: IdentityTokens,
     grant_keys: Path,
+    people: PeopleFiles | None = None,
 ) -> tuple[list[Service], Service]:
     """Return the services behind the gateway, and the gateway.
 
     `tokens` issues the tokens by which they identify themselves; `grant_keys` is the file of the
-    grant keys.
+    grant keys; `people` has the tokens of the people who may call them.
     """
+    auth = {"auth": people.auth()} if people else {}
     manager_token, log_token = tokens.issue(REQUEST_MANAGER), tokens.issue(JOB_LOG)
     gateway_token = tokens.issue(GATEWAY)
     runner_tokens = [
@@ -125,8 +128,10 @@ def services(
             configuration=_configuration(
                 "JL",
                 listen=local(ports.job_log),
+                **auth,
                 internal={"listen": internal.job_log, "token": log_token, "tokens": known},
                 append_grant_keys=str(grant_keys),
+                request_manager=internal.request_manager,
                 database={"dsn": dsn},
             ),
         ),
@@ -138,6 +143,7 @@ def services(
             configuration=_configuration(
                 "RM",
                 listen=local(ports.request_manager),
+                **auth,
                 internal={
                     "listen": internal.request_manager,
                     "token": manager_token,
@@ -177,6 +183,7 @@ def services(
         configuration=_configuration(
             "GATEWAY",
             listen=local(ports.gateway),
+            **auth,
             internal={"token": gateway_token},
             request_manager=internal.request_manager,
             job_log=internal.job_log,

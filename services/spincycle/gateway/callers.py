@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from spincycle.access.authentication import Authentication, bearer_token
-from spincycle.access.caller import set_current_caller
+from spincycle.access.caller import NOBODY, SERVICE, Caller, set_current_caller
 from spincycle.access.credentials import Address, Credentials, TcpConnection
 from spincycle.gateway.caller_channel import PassedOn, pass_on
 
@@ -24,6 +24,23 @@ async def authenticate(authentication: Authentication, scope: Mapping[str, Any])
         pass_on(PassedOn(authorization=credentials.authorization[0]))
     else:
         pass_on(PassedOn(caller=caller))
+
+
+def forget_caller() -> None:
+    """Make the current call one of nobody.
+
+    A pipelined call inherits the context of the call before it, and so its caller.
+    """
+    set_current_caller(NOBODY)
+    pass_on(PassedOn())
+
+
+def call_for_runners() -> None:
+    """Make the gRPC calls of the current HTTP call for the original's job runners.
+
+    They have no credentials: the address of their routes is for them alone.
+    """
+    pass_on(PassedOn(caller=Caller("legacy-runner", authenticator=SERVICE)))
 
 
 def _credentials(scope: Mapping[str, Any]) -> Credentials:

@@ -99,6 +99,10 @@ class GatewayConfig(Config, frozen=True):
     max_event_streams: Annotated[int, Meta(ge=1)] = 500
     """Most event streams at once; further ones are rejected with 503."""
 
+    max_event_streams_per_caller: Annotated[int, Meta(ge=1)] = 100
+    """Most event streams of one caller at once; further ones are rejected with 429. Callers that
+    are not authenticated are not counted apart."""
+
     grace: Seconds = 5.0
     """Seconds that calls in flight have to end after SIGTERM."""
 

@@ -68,7 +68,7 @@ def test_a_context_sets_tls_and_a_token(config: Path) -> None:
 
     assert settings.tls is not None
     assert (settings.tls.ca, settings.tls.server_name) == ("/ca.pem", "rm.example.com")
-    assert settings.token == "s3cret"
+    assert settings.credential.token == "s3cret"
     assert "s3cret" not in repr(settings)
 
 

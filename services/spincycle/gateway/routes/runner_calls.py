@@ -11,6 +11,7 @@ from spincycle.errors import (
     ServiceUnavailable,
     SpinCycleError,
 )
+from spincycle.gateway.callers import call_for_runners
 from spincycle.gateway.decode import decode
 from spincycle.gateway.http_messages import HttpRequest, HttpResponse, nothing
 from spincycle.gateway.router import Route
@@ -60,22 +61,25 @@ class RunnerCallRoutes:
             Route(
                 "PUT", ONE + "/finish", self.finish,
                 "report the end of a request; called by runners",
-                body=FINISH_REQUEST, failures=(400, 404, 409, 415), of_original=True,
+                body=FINISH_REQUEST, failures=(400, 404, 409, 415),
+                of_original=True, anonymous=True,
             ),
             Route(
                 "PUT", ONE + "/suspend", self.suspend,
                 "save the state of a suspended request; called by runners",
-                body=SUSPENDED_JOB_CHAIN, failures=(400, 404, 409, 415), of_original=True,
+                body=SUSPENDED_JOB_CHAIN, failures=(400, 404, 409, 415),
+                of_original=True, anonymous=True,
             ),
             Route(
                 "PUT", ONE + "/progress", self.progress,
                 "report the progress of a request; called by runners",
-                body=REQUEST_PROGRESS, failures=(400, 415), of_original=True,
+                body=REQUEST_PROGRESS, failures=(400, 415),
+                of_original=True, anonymous=True,
             ),
             Route(
                 "POST", ONE + "/log", self.add, "add an entry; called by runners",
                 body=JOB_LOG, response=JOB_LOG, status=201, failures=(400, 409, 415),
-                of_original=True,
+                of_original=True, anonymous=True,
             ),
         ]  # fmt: skip
 
@@ -146,6 +150,7 @@ class RunnerCallRoutes:
             RequestNotFound: the request does not exist.
             InvalidState: the request is not RUNNING.
         """
+        call_for_runners()
         message = rm.GetRequest(request_id=request_id)
         request = (await self._manager.call(self._manager.stub.Get, message)).request
         if request.state != state_pb2.STATE_RUNNING:
