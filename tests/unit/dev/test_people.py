@@ -49,7 +49,7 @@ def test_each_person_has_a_token_that_the_services_recognise(tmp_path: Path) -> 
     for person, entry in zip([ALICE, BOB], entries, strict=True):
         settings = resolve({"config": str(files.spinc_config), "context": person.name}, {})
         assert token_digest(settings.credential.token) == entry.digests[0]
-        assert settings.credential.addresses == {"127.0.0.1:1", "127.0.0.1:2"}
+        assert settings.credential.addresses == frozenset({"127.0.0.1:1", "127.0.0.1:2"})
 
 
 def test_only_the_own_account_can_read_the_files(tmp_path: Path) -> None:

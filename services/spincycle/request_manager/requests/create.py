@@ -222,6 +222,7 @@ class RequestCreator:
             requirements=Requirements(
                 frozenset(built.chain.required_features), job_types(built.chain)
             ),
+            approved_plan_hash=params.expected_plan_hash,
         )
 
     async def _write(self, requests: list[NewRequest]) -> list[bool]:
