@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from spincycle.dev.errors import StackError
-from spincycle.identity.grant_key_file import KEY_BYTES, write_grant_keys
+from spincycle.identity.key_file import KEY_BYTES, write_keys
 from spincycle.identity.service_identity import DEFAULT_TRUST_DOMAIN, ServiceIdentity
 
 GRANT_KEYS = "grant-keys"
@@ -26,7 +26,7 @@ def new_grant_keys(home: Path) -> Path:
     file = home / GRANT_KEYS
     try:
         file.unlink(missing_ok=True)
-        write_grant_keys(file, {"1": secrets.token_bytes(KEY_BYTES)})
+        write_keys(file, {"1": secrets.token_bytes(KEY_BYTES)})
     except OSError as error:
         raise StackError(f"cannot write {file}: {error.strerror}")
     return file
