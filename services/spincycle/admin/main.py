@@ -25,6 +25,10 @@ class LateGroup(click.Group):
             "spincycle.admin.grant_keys:grant_keys",
             "Make and rotate the keys of append grants.",
         ),
+        "secrets": (
+            "spincycle.admin.secrets:secrets",
+            "Make and rotate the keys that seal secrets.",
+        ),
         "migrate": ("spincycle.admin.migrate:migrate", "Migrate the database schemas."),
         "repair-fences": (
             "spincycle.admin.repair_fences:repair_fences",

@@ -1,4 +1,4 @@
-"""Secrets of one stack: tokens by which its services identify themselves, and grant keys."""
+"""Secrets of one stack: tokens by which its services identify themselves, and keys."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from spincycle.identity.service_identity import DEFAULT_TRUST_DOMAIN, ServiceIde
 GRANT_KEYS = "grant-keys"
 """Name of the file of the grant keys in the directory of a stack."""
 
+SEALING_KEYS = "sealing-keys"
+"""Name of the file of the sealing keys in the directory of a stack."""
+
 
 def new_grant_keys(home: Path) -> Path:
     """Write a file with a new grant key into the directory of a stack; return its path.
@@ -27,6 +30,23 @@ def new_grant_keys(home: Path) -> Path:
     try:
         file.unlink(missing_ok=True)
         write_keys(file, {"1": secrets.token_bytes(KEY_BYTES)})
+    except OSError as error:
+        raise StackError(f"cannot write {file}: {error.strerror}")
+    return file
+
+
+def kept_sealing_keys(home: Path) -> Path:
+    """Return the path of the file of the sealing keys in the directory of a stack.
+
+    It is made by the first stack, and kept: the database of the directory needs it.
+
+    Raises:
+        StackError: the file cannot be written.
+    """
+    file = home / SEALING_KEYS
+    try:
+        if not file.exists():
+            write_keys(file, {"1": secrets.token_bytes(KEY_BYTES)})
     except OSError as error:
         raise StackError(f"cannot write {file}: {error.strerror}")
     return file

@@ -104,11 +104,12 @@ def services(
     dsn: str,
     tokens: IdentityTokens,
     grant_keys: Path,
+    sealing_keys: Path,
 ) -> tuple[list[Service], Service]:
     """Return the services behind the gateway, and the gateway.
 
     `tokens` issues the tokens by which they identify themselves; `grant_keys` is the file of the
-    grant keys.
+    grant keys, `sealing_keys` that of the sealing keys.
     """
     manager_token, log_token = tokens.issue(REQUEST_MANAGER), tokens.issue(JOB_LOG)
     gateway_token = tokens.issue(GATEWAY)
@@ -144,6 +145,8 @@ def services(
                     "tokens": known,
                 },
                 append_grant_keys=str(grant_keys),
+                # Secrets that an earlier version stored stay readable.
+                secrets={"key_file": str(sealing_keys), "allow_clear_rows": True},
                 database={"dsn": dsn},
                 specs_dir=str(content.specs),
                 jobs=content.jobs,

@@ -72,8 +72,8 @@ class KeyFile(Generic[Keys]):
     def __init__(
         self, path: Path, kind: KeyKind, make: Callable[[Mapping[str, bytes]], Keys]
     ) -> None:
+        self.kind = kind
         self._path = path
-        self._kind = kind
         self._make = make
         self._contents = _read(path, kind)
         self._keys = make(_parse(self._contents, path, kind))
@@ -94,21 +94,19 @@ class KeyFile(Generic[Keys]):
         while True:
             await asyncio.sleep(CHECK_INTERVAL)
             try:
-                contents = await asyncio.to_thread(_read, self._path, self._kind)
+                contents = await asyncio.to_thread(_read, self._path, self.kind)
                 if contents == self._contents:
                     problem = ""
                     continue
-                keys = _parse(contents, self._path, self._kind)
+                keys = _parse(contents, self._path, self.kind)
             except ConfigError as error:
                 if str(error) != problem:
                     problem = str(error)
-                    structlog.get_logger().error(
-                        f"{self._kind.name}s not reloaded", problem=problem
-                    )
+                    structlog.get_logger().error(f"{self.kind.name}s not reloaded", problem=problem)
                 continue
             problem = ""
             self._contents, self._keys = contents, self._make(keys)
-            structlog.get_logger().info(f"{self._kind.name}s reloaded", ids=list(keys))
+            structlog.get_logger().info(f"{self.kind.name}s reloaded", ids=list(keys))
 
 
 def read_keys(path: Path, kind: KeyKind) -> dict[str, bytes]:

@@ -43,6 +43,7 @@ class NewRequest:
         content_hash: hash that distinguishes calls with the same idempotency key.
         job_chain: the chain, serialized.
         max_running: most requests of the type that run at once; None means no limit.
+        has_secrets: whether arguments of the request or of jobs are secret.
     """
 
     request_id: str
@@ -61,6 +62,7 @@ class NewRequest:
     idempotency_key: str = ""
     max_running: int | None = None
     requirements: Requirements = NO_REQUIREMENTS
+    has_secrets: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class Rerun:
         suspended_job_chain: the state from which it is resumed, serialized.
         job_types: types of the jobs that remain to be run.
         allow_concurrent: whether it is stored beside other live reruns of the same root.
+        has_secrets: whether arguments of jobs are secret.
     """
 
     request_id: str
@@ -91,6 +94,7 @@ class Rerun:
     suspended_job_chain: bytes
     job_types: frozenset[str]
     allow_concurrent: bool
+    has_secrets: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,6 +350,7 @@ class Suspended:
         job_types: types of the jobs that remain to be run.
         wait: seconds until it may be assigned to a runner.
         runner_id: as in Finished; empty for the recovery, too.
+        has_secrets: whether arguments of jobs are secret.
     """
 
     request_id: str
@@ -356,6 +361,7 @@ class Suspended:
     job_types: frozenset[str] = frozenset()
     wait: float = 0.0
     runner_id: str = ""
+    has_secrets: bool = False
 
 
 Report = Finished | Progressed | Suspended
