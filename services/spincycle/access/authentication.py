@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeVar, runtime_checkable
 
 from spincycle.access.caller import Caller
 from spincycle.access.credentials import MAX_TOKEN_BYTES, Credentials
 from spincycle.errors import NotAuthenticated
 
 _BEARER = "bearer "
+
+Kind = TypeVar("Kind")
 
 
 class Authenticator(Protocol):
@@ -32,6 +35,19 @@ class Authenticator(Protocol):
         ...
 
 
+OnChange = Callable[[], Awaitable[None]]
+"""Receives that credentials may have been revoked."""
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """An authenticator that follows changes of what it accepts."""
+
+    async def watch(self, on_change: OnChange) -> None:
+        """Follow the changes, until cancelled."""
+        ...
+
+
 class Authentication:
     """Asks authenticators in order; the first that recognises its credential decides.
 
@@ -42,6 +58,15 @@ class Authentication:
     def __init__(self, authenticators: Sequence[Authenticator]) -> None:
         self._authenticators = tuple(authenticators)
         self.outcomes: Counter[tuple[str, str]] = Counter()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the authenticators, in order."""
+        return tuple(one.name for one in self._authenticators)
+
+    def find(self, kind: type[Kind]) -> Kind | None:
+        """Return the authenticator of a class; None if none is configured."""
+        return next((one for one in self._authenticators if isinstance(one, kind)), None)
 
     async def authenticate(self, credentials: Credentials) -> Caller:
         """Return the caller of a call.
@@ -71,6 +96,16 @@ class Authentication:
         if credentials.authorization:
             raise NotAuthenticated("the bearer token is not known here")
         raise NotAuthenticated("the call has no credential that this installation accepts")
+
+    async def watch(self) -> None:
+        """Follow the changes of what the authenticators accept, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for one in self._authenticators:
+                if isinstance(one, Watched):
+                    group.create_task(one.watch(self._recheck))
+
+    async def _recheck(self) -> None:
+        """End the streams of callers whose credentials are no longer valid."""
 
 
 def bearer_token(credentials: Credentials) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from spincycle.access.authentication import Authentication, Authenticator
 from spincycle.access.caller import OPEN, Caller
 from spincycle.access.config import AuthConfig
 from spincycle.access.credentials import Credentials
 from spincycle.access.local_user import LocalUser
+from spincycle.access.oidc import open_oidc
+from spincycle.access.plugin import load_plugin
+from spincycle.access.token_file import TokenFile
 from spincycle.runtime.config import ConfigError
 from spincycle.runtime.loopback import is_loopback
 
@@ -47,6 +48,14 @@ def open_authentication(config: AuthConfig, listen: str) -> Authentication:
     return Authentication(authenticators)
 
 
-def _configured(config: AuthConfig) -> list[Authenticator]:  # noqa: ARG001
-    found: Sequence[Authenticator] = ()
-    return list(found)
+def _configured(config: AuthConfig) -> list[Authenticator]:
+    found: list[Authenticator] = []
+    if config.token_file is not None:
+        found.append(TokenFile(config.token_file))
+    oidc = open_oidc(config.oidc)
+    if oidc is not None:
+        found.append(oidc)
+    plugin = load_plugin(config.plugin)
+    if plugin is not None:
+        found.append(plugin)
+    return found

@@ -2,7 +2,45 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+
 from spincycle.runtime.config import Section
+
+Count = Annotated[int, Meta(ge=0)]
+
+
+class OidcConfig(Section, frozen=True):
+    """Tokens (JWT) of an OpenID Connect issuer."""
+
+    issuer: str = ""
+    """Identifier of the issuer, an https URL, as in the claim iss of its tokens; empty for none.
+    On loopback it may be http."""
+
+    audience: tuple[str, ...] = ()
+    """Audiences of which a token must have at least one, as in its claim aud."""
+
+    jwks_uri: str = ""
+    """URL of the public keys; empty to read it from the issuer's discovery document."""
+
+    algorithms: tuple[str, ...] = ("RS256", "ES256", "EdDSA")
+    """Accepted algorithms of signatures."""
+
+    name_claim: str = "sub"
+    """Claim with the name of the caller: a lasting one, which the caller cannot choose. A "." goes
+    to a claim inside of another one."""
+
+    roles_claim: str = "roles"
+    """Claim with the roles of the caller, a list or a text with spaces between them, such as groups
+    or realm_access.roles."""
+
+    leeway: Annotated[float, Meta(ge=0, le=300)] = 30.0
+    """Seconds by which the clock of the issuer may differ."""
+
+    ca: Path | None = None
+    """CA certificates of the issuer's servers; not set, those of the system count."""
 
 
 class AuthConfig(Section, frozen=True):
@@ -12,12 +50,37 @@ class AuthConfig(Section, frozen=True):
     """Authenticate nobody: every caller may do everything. Otherwise a listener that other machines
     can reach does not start without an authenticator."""
 
+    token_file: Path | None = None
+    """YAML file with the bearer tokens that are accepted: `name: {roles: [role, …], sha256: digest
+    of the token}`. It is read again within a second of a change. `spincycle tokens new` adds to
+    it."""
+
+    oidc: OidcConfig = OidcConfig()
+    """Tokens (JWT) of an OpenID Connect issuer."""
+
+    plugin: str = ""
+    """Name of a plug-in, an entry point of the group spincycle.access, that authenticates callers;
+    on request managers it also has to allow every operation but view. Empty for none."""
+
     local_user: bool | None = None
     """Whether root and the account of the process are accepted without a credential on loopback
     listeners. Not set, they are if no other authenticator is configured."""
 
     local_roles: tuple[str, ...] = ("admin",)
     """Roles of these local users."""
+
+
+class LimitsConfig(Section, frozen=True):
+    """What one caller may use; 0 means no limit."""
+
+    open_requests: Count = 0
+    """Most requests of one user that have not ended. Concurrent calls can exceed it by a few."""
+
+    requests_per_minute: Count = 0
+    """Most requests that one caller creates per minute, in each copy of the request manager."""
+
+    streams: Count = 0
+    """Most open Watch streams of one caller, in each copy of the request manager."""
 
 
 class AccessConfig(Section, frozen=True):
@@ -32,3 +95,6 @@ class AccessConfig(Section, frozen=True):
     strict: bool | None = None
     """Whether requests whose specs have no ACL are for admin roles only. Not set, they are if other
     machines can reach the public listener."""
+
+    limits: LimitsConfig = LimitsConfig()
+    """What one caller may use."""

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from spincycle.access.caller import Caller
+from spincycle.access.config import AccessConfig, AuthConfig
 from spincycle.model.operation import REQUEST_OPERATIONS, Operation
+from spincycle.runtime.loopback import is_loopback
 from spincycle.spec import Acl
 
 IMPLIED_BY = {
@@ -162,8 +164,18 @@ def _grants(acl: Acl, operation: Operation, acls: Sequence[Acl]) -> bool:
     if acl.admin or operation in acl.ops:
         return True
     if operation is Operation.VIEW:
-        return bool(acl.ops)
+        return any(op in REQUEST_OPERATIONS for op in acl.ops)
     implied_by = IMPLIED_BY.get(operation)
     if implied_by is None or any(operation in one.ops for one in acls):
         return False
     return implied_by in acl.ops
+
+
+def rules_of(access: AccessConfig, auth: AuthConfig, listen: str) -> Rules:
+    """Return the rules of a service whose public listener is on `listen`, host:port."""
+    return Rules(
+        admin_roles=frozenset(access.admin_roles),
+        impersonator_roles=frozenset(access.impersonator_roles),
+        strict=not is_loopback(listen) if access.strict is None else access.strict,
+        is_open=auth.none,
+    )

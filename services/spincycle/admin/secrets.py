@@ -145,8 +145,8 @@ async def _rotate(key_file: Path | None, batch: int, dsn: str | None) -> tuple[R
     from spincycle.request_manager.storage.secret_columns import SecretColumns
     from spincycle.request_manager.storage.secret_store import SecretStore
     from spincycle.runtime.config import ConfigError, load_config
-    from spincycle.sealing.sealer import Sealer
     from spincycle.sealing.sealing_key_file import read_sealing_keys
+    from spincycle.sealing.secret_sealer import SecretSealer
 
     path = key_file or load_config(RequestManagerConfig, None).secrets.key_file
     if path is None:
@@ -157,7 +157,7 @@ async def _rotate(key_file: Path | None, batch: int, dsn: str | None) -> tuple[R
     keys = read_sealing_keys(path)
     async with request_manager_database(dsn) as database:
         store = SecretStore(database)
-        columns = SecretColumns(Sealer(lambda: keys, plaintext=False))
+        columns = SecretColumns(SecretSealer(lambda: keys, plaintext=False))
         rotation = SecretRotation(store, columns, keys.first)
         rotated = await rotation.rotate(batch, _show)
         return rotated, keys.first, await store.count_not_sealed_under(keys.first)

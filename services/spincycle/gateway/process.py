@@ -52,7 +52,7 @@ class Gateway:
     def __init__(self, config: GatewayConfig, clients: ServiceClients) -> None:
         _check_addresses(config)
         self._config = config
-        self._authentication = open_authentication(config.auth, config.listen)
+        self.authentication = open_authentication(config.auth, config.listen)
         self._hosts = AllowedHosts(config.hosts)
         self._cross_origin = CrossOrigin(config.cross_origins)
         self._events = EventRoutes(
@@ -88,6 +88,7 @@ class Gateway:
             self._calls,
             labels=("method", "status"),
         )
+        self.metrics.authentications(self.authentication.outcomes)
 
     def _public_routes(self, clients: ServiceClients) -> list[Route]:
         manager, page_size = clients.request_manager, self._config.page_size
@@ -116,7 +117,7 @@ class Gateway:
             config.gzip_bytes,
             self._hosts,
             self._cross_origin,
-            self._authentication,
+            self.authentication,
         )
         self._applications.append(api)
         return HttpListener(api, bound, limited_protocol(config.limits), config.grace, https)
@@ -233,7 +234,11 @@ async def serve(config: GatewayConfig, shutdown: Shutdown) -> None:
                     ),
                 )
             ]
-            duties = {"certificates": dialer.watch, "expiry of certificates": expiry.watch}
+            duties = {
+                "certificates": dialer.watch,
+                "expiry of certificates": expiry.watch,
+                "credentials of callers": gateway.authentication.watch,
+            }
             if gateway.tls is not None:
                 duties["certificate of the API"] = gateway.tls.watch
             background += [

@@ -31,7 +31,7 @@ from spincycle.rpc.health import Vitals
 from spincycle.rpc.limits import INTERNAL, PUBLIC
 from spincycle.rpc.server import RpcServer, RpcService, identifies_callers
 from spincycle.runtime.loop_monitor import LoopMonitor
-from spincycle.runtime.process import Shutdown, run_until_shutdown, service_command
+from spincycle.runtime.process import Shutdown, run_until_shutdown, service_command, supervise
 from spincycle.v1.job_log_service_pb2_grpc import add_JobLogServiceServicer_to_server
 
 PACKAGE = "spincycle.job_log"
@@ -62,11 +62,12 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     )
     tail = Tail(journal, followers, output)
     writes = JournalService(journal, output, (lambda: grants.keys) if grants else None)
+    authentication = open_authentication(config.auth, config.listen)
     server = RpcServer(
         tls=config.tls,
         internal=config.internal,
         callers=CallerTable(legacy_runner_calls=config.legacy_runner_calls),
-        authentication=open_authentication(config.auth, config.listen),
+        authentication=authentication,
         service=JOB_LOG,
     )
     reads = RpcService(
@@ -88,6 +89,7 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
     metrics.batches(journal.coalescers)
     metrics.calls(server.calls)
     metrics.refusals(server.refusals)
+    metrics.authentications(authentication.outcomes)
     metrics.bytes_in_flight(server.bytes_in_flight)
     metrics.certificate_expiry(expiry.seconds, expiry.refresh)
     monitor = LoopMonitor()
@@ -100,6 +102,7 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
                 database.keep_reachable(),
                 *([grants.watch()] if grants else []),
                 expiry.watch(),
+                supervise("credentials of callers", authentication.watch),
                 listen(config.database, OUTPUT_CHANNEL, output.on_notification, lambda: None),
                 server.health.monitor(
                     Vitals(

@@ -16,7 +16,7 @@ from spincycle.errors import InvalidChain, JournalBehind, RunnerDraining, Runner
 from spincycle.job_runner.chain_executor import ChainExecutor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from spincycle.chain.waiting import WaitingJob, WaitSelection
     from spincycle.identity.append_grants import AppendGrant
@@ -209,25 +209,29 @@ class JobRunner:
         return list(self._chains)
 
     def running(
-        self, request_id: str = "", limit: int = 1000, after: RunningPosition = (0, "", "")
+        self,
+        request_ids: Collection[str] | None = None,
+        limit: int = 1000,
+        after: RunningPosition = (0, "", ""),
     ) -> list[JobStatus]:
         """Return at most `limit` jobs that run or wait between tries, after the position `after`.
 
         They are ordered by start of the try, request and job; jobs that have not started come
-        last. An empty `request_id` selects all chains.
+        last. Without `request_ids`, those of all chains are returned.
         """
-        positions = (position for position in self._running(request_id) if position > after)
+        positions = (position for position in self._running(request_ids) if position > after)
         found = nsmallest(limit, positions)
         return [self._chains[id_].current.status(job_id) for _, id_, job_id in found]
 
-    def count_running(self, request_id: str = "") -> int:
+    def count_running(self, request_ids: Collection[str] | None = None) -> int:
         """Return how many jobs run or wait between tries."""
-        return sum(1 for _ in self._running(request_id))
+        return sum(1 for _ in self._running(request_ids))
 
-    def _running(self, request_id: str) -> Iterator[RunningPosition]:
-        resident = self._chains.get(request_id)
-        chains = ({request_id: resident} if resident else {}) if request_id else self._chains
-        for id_, chain in chains.items():
+    def _running(self, request_ids: Collection[str] | None) -> Iterator[RunningPosition]:
+        for id_ in self._chains if request_ids is None else request_ids:
+            chain = self._chains.get(id_)
+            if chain is None:
+                continue
             for started_at, job_id in chain.current.active():
                 yield started_at or UNSTARTED, id_, job_id
 

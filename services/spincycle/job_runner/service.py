@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -170,11 +170,12 @@ class JobRunnerService(job_runner_service_pb2_grpc.JobRunnerServiceServicer):
             started_at = get_nanoseconds(place.started_at) if has_start else UNSTARTED
             after = (started_at, place.request_id, place.job_id)
         limit = min(request.filter.limit or DEFAULT_RUNNING, MAX_RUNNING)
-        running = self._runner.running(request.filter.request_id, limit, after)
+        selected = _selected(request.filter.request_id, request.request_ids)
+        running = self._runner.running(selected, limit, after)
         return rpc.ListRunningResponse(
             jobs=[encode_status(status) for status in running],
             runner_id=self._runner_id(),
-            total_size=self._runner.count_running(request.filter.request_id),
+            total_size=self._runner.count_running(selected),
         )
 
     async def ExplainChain(
@@ -351,3 +352,10 @@ def _missed(known: rpc.KnownChain, missed: Sequence[EncodedJobEvent]) -> rpc.Cha
         missed=events,
         complete=True,
     )
+
+
+def _selected(request_id: str, request_ids: Collection[str]) -> Collection[str] | None:
+    """Return the requests whose jobs are listed; None for those of all requests."""
+    if not request_id:
+        return frozenset(request_ids) or None
+    return {request_id} if not request_ids else {request_id}.intersection(request_ids)

@@ -123,6 +123,15 @@ class Metrics:
             labels=("method", "reason"),
         )
 
+    def authentications(self, outcomes: Mapping[tuple[str, str], int]) -> None:
+        """Register a counter of the authenticated calls, by authenticator and outcome."""
+        self.counter(
+            "spincycle_authentications",
+            "Authentications of callers; without authenticator, none recognised the credential",
+            lambda: {key: float(count) for key, count in outcomes.items()},
+            labels=("authenticator", "outcome"),
+        )
+
     def bytes_in_flight(self, read: Callable[[], Mapping[str, int]]) -> None:
         """Register a gauge of the bytes that the messages of calls in flight hold, by listener."""
         self.gauge(

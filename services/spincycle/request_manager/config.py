@@ -35,6 +35,17 @@ class SecretsConfig(Section, frozen=True):
     a key. `spincycle secrets rotate` seals them."""
 
 
+class AuditConfig(Section, frozen=True):
+    """The audit log."""
+
+    signing_key: Path | None = None
+    """File with the private Ed25519 key that signs the audit log, from `spincycle keys init`. All
+    request managers have the same one. Without it the audit log is sealed, and not signed."""
+
+    seal_interval: Seconds = 2.0
+    """Seconds between two seals of new entries."""
+
+
 class RequestManagerConfig(Config, frozen=True):
     """Configuration of the request manager."""
 
@@ -83,6 +94,9 @@ class RequestManagerConfig(Config, frozen=True):
 
     secrets: SecretsConfig = SecretsConfig()
     """How the values of secret arguments are stored."""
+
+    audit: AuditConfig = AuditConfig()
+    """Seals of the audit log."""
 
     database: DatabaseConfig = DatabaseConfig()
     """The database that holds the schema request_manager."""

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from spincycle.access.limits import CallerLimits
+from spincycle.access.plugin import Plugin
+from spincycle.access.rules import rules_of
 from spincycle.chain.rebuild import rebuild, replay
 from spincycle.database.database import Database
 from spincycle.graph import Expander
 from spincycle.identity.append_grants import GrantKeys
 from spincycle.identity.grant_key_file import GrantKeyFile
 from spincycle.identity.service_identity import JOB_LOG, JOB_RUNNER
+from spincycle.identity.signing_keys import SigningKey
 from spincycle.metrics.registry import Metrics
+from spincycle.request_manager.audit.sealer import Sealer
 from spincycle.request_manager.chain_archive import ChainArchive
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.metrics import register_metrics
 from spincycle.request_manager.refusal_audit import RefusalAudit
 from spincycle.request_manager.request_encoding import encode_args
+from spincycle.request_manager.requests.access_control import AccessControl, Denial
 from spincycle.request_manager.requests.control import RequestControl
 from spincycle.request_manager.requests.create import RequestCreator
 from spincycle.request_manager.requests.explain import Explainer
@@ -34,6 +40,7 @@ from spincycle.request_manager.runners.reports import Reports
 from spincycle.request_manager.runners.runner_networks import RunnerNetworks
 from spincycle.request_manager.runners.silence import SilenceMonitor
 from spincycle.request_manager.service import UseCases
+from spincycle.request_manager.storage.actor import Actor
 from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.audit_store import AuditStore, Refusal
 from spincycle.request_manager.storage.change_bus import ChangeBus
@@ -49,6 +56,7 @@ from spincycle.request_manager.storage.report_store import ReportStore
 from spincycle.request_manager.storage.request_counts import RequestCounts
 from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.request_manager.storage.runner_store import RunnerStore
+from spincycle.request_manager.storage.seal_store import SealStore
 from spincycle.request_manager.storage.secret_columns import SecretColumns
 from spincycle.request_manager.watch.cursor_replay import CursorReplay, ReplayStores
 from spincycle.request_manager.watch.hub import Hub
@@ -58,7 +66,7 @@ from spincycle.request_manager.watch.snapshots import RequestSnapshots
 from spincycle.request_manager.watch.subscriptions import Subscriptions
 from spincycle.rpc.dialer import Dialer
 from spincycle.rpc.identification import RefusedCall, log_refusal
-from spincycle.sealing.sealer import Sealer
+from spincycle.sealing.secret_sealer import SecretSealer
 from spincycle.v1 import job_chain_pb2
 from spincycle.wire.chain import (
     decode_chain,
@@ -79,7 +87,8 @@ class RequestManager:
         expander: Expander,
         dialer: Dialer,
         grant_keys: GrantKeyFile | None,
-        sealer: Sealer,
+        secret_sealer: SecretSealer,
+        plugin: Plugin | None = None,
     ) -> None:
         self._config = config
         self._database = database
@@ -90,8 +99,17 @@ class RequestManager:
         )
         self.networks = RunnerNetworks(config.runner_networks)
         self.refusals = RefusalAudit(AuditStore(database))
+        self.access = AccessControl(
+            rules_of(config.access, config.auth, config.listen),
+            lambda: specs.specs,
+            plugin,
+            self.on_denied,
+        )
+        limits = CallerLimits(config.access.limits)
+        key = None if config.audit.signing_key is None else SigningKey(config.audit.signing_key)
+        self.sealer = Sealer(SealStore(database), key, config.audit.seal_interval)
         counts = RequestCounts()
-        columns = SecretColumns(sealer)
+        columns = SecretColumns(secret_sealer)
         store = RequestStore(database, counts, columns)
         archive_store = ArchiveStore(database, encode_periods, columns)
         dispatch_store = DispatchStore(database, counts)
@@ -148,6 +166,7 @@ class RequestManager:
             self._runners,
             self.dispatcher,
             self.changes,
+            self.access,
         )
         codec = ChainCodec(
             decode=lambda chain: decode_chain(job_chain_pb2.JobChain.FromString(chain)),
@@ -162,6 +181,8 @@ class RequestManager:
             archive_store,
             self.dispatcher,
             self.changes,
+            access=self.access,
+            limits=limits,
         )
         self.reconciler = Reconciler(ReconciliationStore(database), self.changes)
         self.registry = RunnerRegistry(runner_store, silences, self.changes)
@@ -172,21 +193,30 @@ class RequestManager:
         )
         self.metrics = Metrics()
         register_metrics(
-            self.metrics, counts, dispatch_store, self.dispatcher, self.recovery, sealer
+            self.metrics, counts, dispatch_store, self.dispatcher, self.recovery, secret_sealer
         )
         self.metrics.batches(creator.coalescers | reports.coalescers | control.coalescers)
         self.use_cases = UseCases(
             creator=creator,
             rerun_creator=RerunCreator(
-                store, archive_store, control, self._job_log, codec, self.dispatcher, self.changes
+                store,
+                archive_store,
+                control,
+                self._job_log,
+                codec,
+                self.dispatcher,
+                self.changes,
+                access=self.access,
+                limits=limits,
             ),
             control=control,
             explainer=Explainer(archive_store, self._runners, self._job_log, config.silence_limit),
-            reader=RequestReader(store, archive),
-            running_jobs=RunningJobs(store, self._runners),
+            reader=RequestReader(store, archive, self.access),
+            running_jobs=RunningJobs(store, self._runners, self.access),
             watch=Subscriptions(store, self.hub, cursor_replay, snapshots, shared),
             archive=archive,
-            store=store,
+            access=self.access,
+            limits=limits,
         )
 
     def on_refusal(self, refused: RefusedCall) -> None:
@@ -203,6 +233,18 @@ class RequestManager:
         )
         if is_new:
             log_refusal(refused)
+
+    def on_denied(self, denial: Denial) -> None:
+        """Audit a denied attempt."""
+        self.refusals.record(
+            Refusal.of_operation(
+                Actor.of(denial.caller, denial.rule),
+                denial.operation,
+                denial.error.message,
+                denial.request_type,
+                denial.request_id,
+            )
+        )
 
     def _wake_dispatcher(self) -> None:
         self.dispatcher.wake()

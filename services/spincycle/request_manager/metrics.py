@@ -8,7 +8,7 @@ from spincycle.request_manager.runners.recovery import Recovery
 from spincycle.request_manager.storage.dispatch_store import DispatchStore
 from spincycle.request_manager.storage.model import QueuedRequests
 from spincycle.request_manager.storage.request_counts import RequestCounts
-from spincycle.sealing.sealer import Sealer
+from spincycle.sealing.secret_sealer import SecretSealer
 
 
 def register_metrics(
@@ -17,7 +17,7 @@ def register_metrics(
     store: DispatchStore,
     dispatcher: Dispatcher,
     recovery: Recovery,
-    sealer: Sealer,
+    sealer: SecretSealer,
 ) -> None:
     """Register the counters of the parts of a request manager, and the queue in the database."""
     queue = QueuedRequests(0, 0, 0.0)

@@ -9,7 +9,10 @@ from typing import Any
 
 import structlog
 
+from spincycle.access.authentication import Authentication
 from spincycle.access.authenticators import open_authentication
+from spincycle.access.known_roles import known_roles
+from spincycle.access.plugin import Plugin
 from spincycle.database.database import Database
 from spincycle.database.migrations import prepare_schema
 from spincycle.database.queries import load_queries
@@ -18,15 +21,20 @@ from spincycle.identity.caller_table import CallerTable
 from spincycle.identity.grant_key_file import open_grant_keys
 from spincycle.identity.key_file import KeyFile
 from spincycle.identity.service_identity import JOB_LOG, REQUEST_MANAGER
+from spincycle.internal.v1.read_access_service_pb2_grpc import (
+    add_ReadAccessServiceServicer_to_server,
+)
 from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
     add_RunnerCoordinationServiceServicer_to_server,
 )
 from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
 from spincycle.metrics.serving import serve_metrics
+from spincycle.request_manager.access_service import AccessService
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.coordination_service import RunnerCoordinationService
 from spincycle.request_manager.manager import RequestManager
+from spincycle.request_manager.read_access_service import ReadAccessService
 from spincycle.request_manager.requests.lint_workers import LintWorkers
 from spincycle.request_manager.requests.spec_repository import SpecRepository
 from spincycle.request_manager.secrets_in_clear import refuse_secrets_in_clear
@@ -44,8 +52,9 @@ from spincycle.runtime.config import ConfigError
 from spincycle.runtime.log_scrubber import LogScrubber
 from spincycle.runtime.loop_monitor import LoopMonitor
 from spincycle.runtime.process import Shutdown, run_until_shutdown, service_command, supervise
-from spincycle.sealing.sealer import Sealer
 from spincycle.sealing.sealing_key_file import SealingKeyFile
+from spincycle.sealing.secret_sealer import SecretSealer
+from spincycle.v1.access_service_pb2_grpc import add_AccessServiceServicer_to_server
 from spincycle.v1.request_manager_service_pb2_grpc import (
     add_RequestManagerServiceServicer_to_server,
 )
@@ -70,7 +79,10 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     except JobsNotLoaded as error:
         raise ConfigError(str(error))
     specs = await SpecRepository.open(
-        config.specs_dir, jobs.types(), allow_empty=config.allow_empty_specs
+        config.specs_dir,
+        jobs.types(),
+        lambda: known_roles(authentication, config.auth, config.access),
+        allow_empty=config.allow_empty_specs,
     )
     database = await Database.open(
         config.database, load_queries(PACKAGE), "request-manager", schema_ready=False
@@ -80,10 +92,11 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     expander = Expander(
         jobs, Limits(create_timeout=config.create_timeout), on_secrets=log_scrubber.add
     )
-    sealer = Sealer(
+    sealer = SecretSealer(
         (lambda: sealing_keys.keys) if sealing_keys else None, plaintext=config.secrets.plaintext
     )
-    manager = RequestManager(config, database, specs, expander, dialer, grant_keys, sealer)
+    plugin = authentication.find(Plugin)
+    manager = RequestManager(config, database, specs, expander, dialer, grant_keys, sealer, plugin)
     server = RpcServer(
         tls=config.tls,
         internal=config.internal,
@@ -100,6 +113,7 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     structlog.get_logger().info("listening", **server.addresses)
     manager.metrics.calls(server.calls)
     manager.metrics.refusals(server.refusals)
+    manager.metrics.authentications(authentication.outcomes)
     manager.metrics.bytes_in_flight(server.bytes_in_flight)
     manager.metrics.certificate_expiry(expiry.seconds, expiry.refresh)
     monitor = LoopMonitor()
@@ -115,6 +129,7 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
                 expiry,
                 [file for file in (grant_keys, sealing_keys) if file],
                 shutdown,
+                authentication=authentication,
             )
     finally:
         await manager.hub.close()
@@ -127,7 +142,9 @@ def _services(
 ) -> tuple[list[RpcService], list[RpcService]]:
     """Return the public services, and the internal ones."""
     requests = RequestManagerService(manager.use_cases)
-    specs = SpecService(manager.specs, LintWorkers())
+    specs = SpecService(manager.specs, LintWorkers(), manager.access)
+    access = AccessService(manager.access, manager.use_cases.reader)
+    reads = ReadAccessService(manager.use_cases.reader)
     info = ServerService(config.installation_name)
     coordination = RunnerCoordinationService(
         manager.registry,
@@ -146,6 +163,10 @@ def _services(
         ),
         RpcService("spincycle.v1.SpecService", partial(add_SpecServiceServicer_to_server, specs)),
         RpcService(
+            "spincycle.v1.AccessService",
+            partial(add_AccessServiceServicer_to_server, access),
+        ),
+        RpcService(
             "spincycle.v1.ServerService", partial(add_ServerServiceServicer_to_server, info)
         ),
     ]
@@ -153,7 +174,11 @@ def _services(
         RpcService(
             "spincycle.internal.v1.RunnerCoordinationService",
             partial(add_RunnerCoordinationServiceServicer_to_server, coordination),
-        )
+        ),
+        RpcService(
+            "spincycle.internal.v1.ReadAccessService",
+            partial(add_ReadAccessServiceServicer_to_server, reads),
+        ),
     ]
     return public, internal
 
@@ -167,6 +192,8 @@ async def _work(
     expiry: CertificateExpiry,
     key_files: Sequence[KeyFile[Any]],
     shutdown: Shutdown,
+    *,
+    authentication: Authentication,
 ) -> None:
     """Run the background loops until shutdown is requested."""
     recovery = manager.recovery
@@ -199,7 +226,9 @@ async def _work(
             "health": lambda: server.health.monitor(vitals),
             "check of job_log": job_log.check,
             "certificates": dialer.watch,
+            "credentials of callers": authentication.watch,
             "audit of refusals": manager.refusals.run,
+            "seals of the audit log": manager.sealer.run,
             "expiry of certificates": expiry.watch,
             "reload": lambda: _reload(manager.specs, reloads),
         }

@@ -19,7 +19,7 @@ from spincycle.request_manager.storage.secret_store import (
     StoredArchive,
     StoredState,
 )
-from spincycle.sealing.sealer import IN_CLEAR
+from spincycle.sealing.secret_sealer import IN_CLEAR
 from spincycle.v1 import job_chain_pb2, suspended_job_chain_pb2
 
 _SECRET_ARGS_TAG = b"\x9a\x01"

@@ -18,7 +18,7 @@ from spincycle.rpc.limits import (
 from spincycle.runtime.version import VERSION
 from spincycle.v1 import server_service_pb2, server_service_pb2_grpc
 
-API_FEATURES: tuple[str, ...] = ("job_path", "rerun_allow_concurrent")
+API_FEATURES: tuple[str, ...] = ("access", "job_path", "rerun_allow_concurrent")
 """Names of additions to the API since the base in protos/COMPATIBLE_SINCE."""
 
 Context = grpc.aio.ServicerContext[Any, Any]

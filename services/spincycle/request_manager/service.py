@@ -10,12 +10,9 @@ from typing import Any
 import grpc
 
 from spincycle.access.caller import current_caller
+from spincycle.access.limits import CallerLimits
 from spincycle.chain.waiting import WaitSelection
-from spincycle.errors import (
-    ChainTooLarge,
-    InvalidInput,
-    RequestNotFound,
-)
+from spincycle.errors import ChainTooLarge, InvalidInput
 from spincycle.graph.plan import make_plan
 from spincycle.model.redaction import redacted_chain
 from spincycle.request_manager.chain_archive import ChainArchive
@@ -25,6 +22,7 @@ from spincycle.request_manager.codec import (
     encode_request,
 )
 from spincycle.request_manager.request_encoding import encode_or_report
+from spincycle.request_manager.requests.access_control import AccessControl
 from spincycle.request_manager.requests.control import RequestControl
 from spincycle.request_manager.requests.create import BuiltRequest, CreateParams, RequestCreator
 from spincycle.request_manager.requests.explain import Explainer
@@ -32,8 +30,6 @@ from spincycle.request_manager.requests.given_args import LargeArgs, read_args
 from spincycle.request_manager.requests.read import RequestReader
 from spincycle.request_manager.requests.rerun import RerunCreator, RerunParams
 from spincycle.request_manager.requests.running_jobs import RunningJobs
-from spincycle.request_manager.storage.model import Request
-from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.request_manager.watch.subscriptions import Subscriptions
 from spincycle.request_manager.watch.watch_options import WatchOptions
 from spincycle.rpc.calls import encoded
@@ -74,7 +70,8 @@ class UseCases:
     running_jobs: RunningJobs
     watch: Subscriptions
     archive: ChainArchive
-    store: RequestStore
+    access: AccessControl
+    limits: CallerLimits
 
 
 class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServiceServicer):
@@ -96,6 +93,7 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
             type=request.type,
             args=await read_args(request.args, size),
             caller=current_caller(),
+            user=request.user,
             idempotency_key=request.idempotency_key,
             expected_plan_hash=request.expected_plan_hash,
             priority=request.priority,
@@ -115,7 +113,7 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
 
     async def _plan(self, request: rpc.PlanRequest, size: int) -> rpc.PlanResponse:
         args = await read_args(request.args, size)
-        params = CreateParams(request.type, args, size=size)
+        params = CreateParams(request.type, args, current_caller(), size=size)
         built = await self._use.creator.plan(params)
         response = await off_loop(
             params.is_large_chain(len(built.chain.jobs)),
@@ -124,14 +122,16 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         return encoded(rpc.PlanResponse, (response,))
 
     async def Get(self, request: rpc.GetRequest, context: Context) -> rpc.GetResponse:
-        found = await self._use.reader.get(request.request_id, with_chain=request.include_job_chain)
+        found = await self._use.reader.get(
+            request.request_id, current_caller(), with_chain=request.include_job_chain
+        )
         return encoded(rpc.GetResponse, (found,))
 
     async def List(self, request: rpc.ListRequest, context: Context) -> rpc.ListResponse:
-        return encoded(rpc.ListResponse, (await self._use.reader.find(request),))
+        return encoded(rpc.ListResponse, (await self._use.reader.find(request, current_caller()),))
 
     async def Start(self, request: rpc.StartRequest, context: Context) -> rpc.StartResponse:
-        await self._use.control.start(request.request_id)
+        await self._use.control.start(request.request_id, current_caller())
         return rpc.StartResponse()
 
     async def Stop(self, request: rpc.StopRequest, context: Context) -> rpc.StopResponse:
@@ -185,7 +185,8 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         which = WaitSelection(
             frozenset(request.job_ids), frozenset(request.reasons), page_size + 1, after
         )
-        response = await self._use.explainer.explain(await self._get(request.request_id), which)
+        found = await self._use.reader.row(request.request_id, current_caller())
+        response = await self._use.explainer.explain(found, which)
         if len(response.jobs) > page_size:
             del response.jobs[page_size:]
             response.next_page_token = encode_page_token(listed, (response.jobs[-1].job_id,))
@@ -194,6 +195,7 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
     async def GetJobChain(
         self, request: rpc.GetJobChainRequest, context: Context
     ) -> rpc.GetJobChainResponse:
+        await self._use.reader.check_viewable(request.request_id, current_caller())
         chain = await self._use.archive.chain(request.request_id)
         if chain.ByteSize() + EMBEDDING_BYTES > MAX_MESSAGE_BYTES:
             raise ChainTooLarge(request.request_id, len(chain.jobs))
@@ -206,6 +208,7 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
     async def StreamJobChain(
         self, request: rpc.StreamJobChainRequest, context: Context
     ) -> AsyncIterator[rpc.StreamJobChainResponse]:
+        await self._use.reader.check_viewable(request.request_id, current_caller())
         chain = await self._use.archive.chain(request.request_id)
         parts, is_large = parts_of_chain(chain), len(chain.jobs) >= MANY_JOBS
         while part := await off_loop(is_large, lambda: _fetched(parts)):
@@ -214,7 +217,7 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
     async def ListRunningJobs(
         self, request: rpc.ListRunningJobsRequest, context: Context
     ) -> rpc.ListRunningJobsResponse:
-        running = await self._use.running_jobs.find(request)
+        running = await self._use.running_jobs.find(request, current_caller())
         return rpc.ListRunningJobsResponse(
             status=status_pb2.RunningStatus(
                 jobs=running.jobs,
@@ -230,8 +233,12 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         self, request: rpc.WatchRequest, context: Context
     ) -> AsyncIterator[rpc.WatchResponse]:
         _check_watch(request)
+        caller = current_caller()
         options = WatchOptions(
-            request.include_job_chain, request.requests_only, request.include_live_output
+            request.include_job_chain,
+            request.requests_only,
+            request.include_live_output,
+            self._use.access.viewable_types(caller),
         )
         watch = self._use.watch
         parts = (
@@ -241,15 +248,10 @@ class RequestManagerService(request_manager_service_pb2_grpc.RequestManagerServi
         )
         # A cursor may be large, and a stream may last for days: do not keep it.
         del request
-        async with aclosing(parts):
-            async for part in parts:
-                yield encoded(rpc.WatchResponse, [part])
-
-    async def _get(self, request_id: str) -> Request:
-        found = await self._use.store.get([request_id])
-        if request_id not in found:
-            raise RequestNotFound(request_id)
-        return found[request_id]
+        with self._use.limits.stream(caller.name):
+            async with aclosing(parts):
+                async for part in parts:
+                    yield encoded(rpc.WatchResponse, [part])
 
 
 def _check_watch(request: rpc.WatchRequest) -> None:

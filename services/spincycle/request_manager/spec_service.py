@@ -6,8 +6,10 @@ from typing import Any
 
 import grpc
 
+from spincycle.access.caller import current_caller
 from spincycle.graph import declared_args
 from spincycle.request_manager.codec import encode_arg, encode_finding
+from spincycle.request_manager.requests.access_control import AccessControl
 from spincycle.request_manager.requests.lint_workers import LintWorkers
 from spincycle.request_manager.requests.spec_repository import SpecRepository
 from spincycle.rpc.limits import CLIENT_MESSAGE_BYTES
@@ -29,8 +31,11 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class SpecService(spec_service_pb2_grpc.SpecServiceServicer):
     """Serves SpecService of the contract."""
 
-    def __init__(self, specs: SpecRepository, lint_workers: LintWorkers) -> None:
+    def __init__(
+        self, specs: SpecRepository, lint_workers: LintWorkers, access: AccessControl
+    ) -> None:
         self._specs = specs
+        self._access = access
         self._lint_workers = lint_workers
 
     async def ListSpecs(
@@ -41,17 +46,23 @@ class SpecService(spec_service_pb2_grpc.SpecServiceServicer):
             (after,) = map(str, decode_page_token(_LISTED, request.page_token, str))
         page_size = min(request.page_size or DEFAULT_PAGE, MAX_PAGE)
         specs = self._specs.specs
+        caller = current_caller()
+        viewable = self._access.viewable_types(caller)
         response = spec_service_pb2.ListSpecsResponse(specs_hash=specs.revision)
         size = 0
         for sequence in specs.requests():
             if after and sequence.name <= after:
+                continue
+            if viewable is not None and sequence.name not in viewable:
                 continue
             if len(response.specs) == page_size or size > CLIENT_MESSAGE_BYTES:
                 last = response.specs[-1].name
                 response.next_page_token = encode_page_token(_LISTED, (last,))
                 break
             spec = spec_pb2.RequestSpec(
-                name=sequence.name, args=[encode_arg(arg) for arg in declared_args(sequence)]
+                name=sequence.name,
+                args=[encode_arg(arg) for arg in declared_args(sequence)],
+                allowed_operations=self._access.allowed_operations(caller, sequence.name),
             )
             size += spec.ByteSize()
             response.specs.append(spec)
@@ -60,13 +71,17 @@ class SpecService(spec_service_pb2_grpc.SpecServiceServicer):
     async def Lint(
         self, request: spec_service_pb2.LintRequest, context: Context
     ) -> spec_service_pb2.LintResponse:
+        await self._access.authorize_admin(current_caller(), "lint of spec files")
         sources = [Source(file.path, file.content) for file in request.files]
-        findings = await self._lint_workers.check(sources, self._specs.job_types)
+        findings = await self._lint_workers.check(
+            sources, self._specs.job_types, self._specs.roles()
+        )
         return spec_service_pb2.LintResponse(findings=[encode_finding(found) for found in findings])
 
     async def ReloadSpecs(
         self, request: spec_service_pb2.ReloadSpecsRequest, context: Context
     ) -> spec_service_pb2.ReloadSpecsResponse:
+        await self._access.authorize_admin(current_caller(), "reload of specs")
         reloaded = await self._specs.reload()
         return spec_service_pb2.ReloadSpecsResponse(
             specs_hash=reloaded.revision,

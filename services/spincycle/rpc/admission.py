@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import grpc
 
 from spincycle.access.authentication import Authentication
+from spincycle.access.call_id import CALL_ID, set_current_call_id
 from spincycle.access.caller import SERVICE, Caller, set_current_caller
 from spincycle.access.credentials import Address, Credentials, PeerCertificate, TcpConnection
 from spincycle.errors import NotIdentified
@@ -55,6 +56,7 @@ class PublicAdmission:
         if method in WITHOUT_CALLER:
             return
         credentials = _credentials(context, self._listen)
+        set_current_call_id(credentials.headers.get(CALL_ID, ()))
         set_current_caller(await self._authentication.authenticate(credentials))
 
 
@@ -100,6 +102,7 @@ class InternalAdmission:
         if not method.startswith(_PUBLIC) or self._authentication is None:
             return itself
         metadata = context.invocation_metadata() or ()
+        set_current_call_id([str(value) for key, value in metadata if key == CALL_ID])
         asserted = asserted_caller([value for key, value in metadata if key == ASSERTION])
         if asserted is not None:
             return asserted

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import pwd
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -76,6 +78,9 @@ sequences:
           - expected: duration
             given: ms
 """
+
+ACCOUNT = pwd.getpwuid(os.geteuid()).pw_name
+"""User of the requests that tests create: the account of the test run."""
 
 Stub = request_manager_service_pb2_grpc.RequestManagerServiceStub
 NO_TRANSITION = job_event_pb2.CHAIN_TRANSITION_UNSPECIFIED

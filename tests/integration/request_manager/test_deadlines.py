@@ -28,6 +28,7 @@ from spincycle.v1 import job_log_service_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rpc
 
 LOCK = "LOCK TABLE request_manager.requests IN ACCESS EXCLUSIVE MODE"
+LOCK_WRITES = "LOCK TABLE request_manager.requests IN EXCLUSIVE MODE"
 WAITING = """
 SELECT count(*) FROM pg_stat_activity
  WHERE application_name = 'spincycle-request-manager' AND state = 'active'
@@ -166,7 +167,7 @@ async def test_a_shared_statement_ends_with_the_last_of_its_calls(
         return not await waits()
 
     async with session.transaction():
-        await session.execute(LOCK)
+        await session.execute(LOCK_WRITES)
         stop = rpc.StopRequest(request_id=request_id)
         first = manager.stub.Stop(stop, timeout=1.0)
         await until(waits)

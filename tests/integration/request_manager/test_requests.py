@@ -8,7 +8,7 @@ import orjson
 import pytest
 from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
-from tests.integration.request_manager.conftest import Manager, SteeredRunner, until
+from tests.integration.request_manager.conftest import ACCOUNT, Manager, SteeredRunner, until
 from tests.integration.request_manager.refusal import reason
 
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
@@ -200,7 +200,7 @@ async def test_stopping_a_running_request_is_forwarded_to_its_runner(manager: Ma
     assert runner.stopped == [request_id]
     await manager.finish(request_id, 1, STOPPED)
     request = (await manager.stub.Get(rpc.GetRequest(request_id=request_id))).request
-    assert (request.state, request.state_message) == (STOPPED, "enough")
+    assert (request.state, request.state_message) == (STOPPED, f"stopped by {ACCOUNT}: enough")
 
 
 async def test_a_stop_that_was_not_forwarded_arrives_with_the_next_heartbeat(

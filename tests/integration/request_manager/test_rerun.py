@@ -6,6 +6,7 @@ import asyncpg
 import grpc
 import pytest
 from tests.integration.request_manager.conftest import (
+    ACCOUNT,
     Manager,
     ShelvedJobLog,
     SteeredRunner,
@@ -73,7 +74,7 @@ async def test_a_skipped_job_counts_as_complete_with_user_and_reason(manager: Ma
     assert new.finished_jobs == 2
     skipped = manager.job_log.entries[new.id][-1]
     assert (skipped.job_id, skipped.state) == (rest.id, COMPLETE)
-    assert skipped.error == "skipped by an unknown user: slept elsewhere"
+    assert skipped.error == f"skipped by {ACCOUNT}: slept elsewhere"
 
 
 async def test_a_skip_without_a_reason_is_refused(manager: Manager) -> None:

@@ -7,13 +7,19 @@ from typing import Any, cast
 
 import pytest
 
+from spincycle.access.limits import CallerLimits
+from spincycle.access.rules import Rules
 from spincycle.model.job_chain import JobChain, Value
+from spincycle.request_manager.requests.access_control import AccessControl
 from spincycle.request_manager.requests.create import BuiltRequest, CreateParams, RequestCreator
 from spincycle.request_manager.runners.dispatcher import Dispatcher
 from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.change_bus import ChangeBus
 from spincycle.request_manager.storage.model import Assignment, NewRequest
 from spincycle.request_manager.storage.request_store import RequestStore
+from spincycle.spec import SpecSet
+
+SPECS = SpecSet("", {}, {})
 
 
 class Recorder:
@@ -32,6 +38,8 @@ class Recorder:
             cast("ArchiveStore", self),
             cast("Dispatcher", self),
             changes,
+            access=AccessControl(Rules(is_open=True), lambda: SPECS),
+            limits=CallerLimits(),
         )
 
     async def build(self, type_: str, args: dict[str, Value], request_id: str) -> BuiltRequest:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from spincycle.sealing.sealer import Sealer
 from spincycle.sealing.sealing_keys import (
     Damaged,
     KeyMissing,
@@ -11,6 +10,7 @@ from spincycle.sealing.sealing_keys import (
     is_sealed,
     key_id,
 )
+from spincycle.sealing.secret_sealer import SecretSealer
 
 OLD, NEW = bytes(range(32)), bytes(range(1, 33))
 PLACE = Place("table.column", "r1")
@@ -83,7 +83,7 @@ def test_another_key_of_the_same_id_does_not_open() -> None:
 
 
 def test_a_sealer_without_keys_stores_in_clear_and_names_the_key_that_it_lacks() -> None:
-    sealer = Sealer(None, plaintext=False)
+    sealer = SecretSealer(None, plaintext=False)
 
     assert not sealer.accepts_secrets
     stored = sealer.seal(PLACE, DATA)
@@ -94,7 +94,7 @@ def test_a_sealer_without_keys_stores_in_clear_and_names_the_key_that_it_lacks()
 
 
 def test_a_sealer_with_plaintext_reads_what_is_sealed_and_seals_nothing() -> None:
-    sealer = Sealer(lambda: KEYS, plaintext=True)
+    sealer = SecretSealer(lambda: KEYS, plaintext=True)
 
     assert sealer.accepts_secrets
     assert sealer.seal(PLACE, DATA).data == DATA

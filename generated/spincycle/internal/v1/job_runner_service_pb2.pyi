@@ -387,6 +387,7 @@ class ListRunningRequest(_message.Message):
 
     FILTER_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
+    REQUEST_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def filter(self) -> _status_pb2.StatusFilter:
         """Which jobs. The limit bounds the response; 0 means 1000, and more than 1001 mean 1001."""
@@ -395,15 +396,20 @@ class ListRunningRequest(_message.Message):
     def after(self) -> Global___RunningPlace:
         """Only jobs after this place in the order; unset lists from the beginning."""
 
+    @_builtins.property
+    def request_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only jobs of these requests; empty for all."""
+
     def __init__(
         self,
         *,
         filter: _status_pb2.StatusFilter | None = ...,
         after: Global___RunningPlace | None = ...,
+        request_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "filter", b"filter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "filter", b"filter", "request_ids", b"request_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ import orjson
 import structlog
 
 from spincycle.access.caller import NOBODY, Caller
+from spincycle.access.limits import CallerLimits
 from spincycle.batching.coalescer import Coalescer
 from spincycle.chain.remaining_job_types import job_types
 from spincycle.errors import (
@@ -24,12 +25,15 @@ from spincycle.errors import (
     InvalidInput,
     PlanChanged,
     SecretsNotSealed,
+    TooManyOpenRequests,
 )
 from spincycle.model.job_chain import JobChain, Value, has_secret_args
+from spincycle.model.operation import Operation
 from spincycle.model.redaction import redacted
 from spincycle.model.request_arg import RequestArg
 from spincycle.model.request_id import RequestIds
 from spincycle.model.state import State
+from spincycle.request_manager.requests.access_control import AccessControl
 from spincycle.request_manager.runners.dispatcher import Dispatcher
 from spincycle.request_manager.storage.actor import Actor
 from spincycle.request_manager.storage.archive_store import ArchiveStore
@@ -59,12 +63,14 @@ class CreateParams:
     """Parameters of a request to create, as in spincycle.v1.CreateRequest.
 
     Attributes:
+        user: user for whom the caller creates it; ignored unless the caller may impersonate.
         size: bytes of the arguments as received.
     """
 
     type: str
     args: dict[str, Value] = field(default_factory=dict)
     caller: Caller = NOBODY
+    user: str = ""
     idempotency_key: str = ""
     expected_plan_hash: str = ""
     priority: int = 0
@@ -122,6 +128,9 @@ class RequestCreator:
         archives: ArchiveStore,
         dispatcher: Dispatcher,
         changes: ChangeBus,
+        *,
+        access: AccessControl,
+        limits: CallerLimits,
     ) -> None:
         self._planner = planner
         self._encode = encode
@@ -129,6 +138,8 @@ class RequestCreator:
         self._archives = archives
         self._dispatcher = dispatcher
         self._changes = changes
+        self._access = access
+        self._limits = limits
         self._ids = RequestIds()
         self._writes = Coalescer[NewRequest, bool](self._write, in_flight=2)
 
@@ -141,15 +152,19 @@ class RequestCreator:
         """Return the request, its resolved arguments, and whether an earlier call created it.
 
         Raises:
+            AccessDenied: the caller may not start requests of the type.
             UnknownRequestType, InvalidArgs, ChainNotBuilt, InvalidInput: the parameters are wrong.
+            TooManyCreations, TooManyOpenRequests: a limit of the caller is reached.
             IdempotencyConflict: the key was used with other content.
             PlanChanged: the plan differs from the one that the caller expects.
             SecretsNotSealed: the request has secrets, which must not be stored in clear.
             DatabaseUnavailable: the request may or may not be stored.
         """
+        actor = await self._authorize(params)
         _check(params)
-        if params.idempotency_key and (existing := await self._existing(params)):
+        if params.idempotency_key and (existing := await self._existing(params, actor)):
             return *existing, True
+        self._limits.count_creation(params.caller.name)
         request_id = self._ids.new()
         built = await self._planner.build(params.type, params.args, request_id)
         if params.expected_plan_hash and params.expected_plan_hash != built.plan_hash:
@@ -159,23 +174,34 @@ class RequestCreator:
             raise SecretsNotSealed(params.type)
         new = await off_loop(
             params.is_large_chain(len(built.chain.jobs)),
-            partial(self._new, params, built, request_id, has_secrets=has_secrets),
+            partial(self._new, params, actor, built, request_id, has_secrets=has_secrets),
         )
         if not await self._writes.submit(new):
-            existing = await self._existing(params)
-            assert existing is not None, "only a known idempotency key prevents the insert"
-            return *existing, True
+            if params.idempotency_key and (existing := await self._existing(params, actor)):
+                return *existing, True
+            assert new.open_limit is not None, "only keys and limits prevent the insert"
+            raise TooManyOpenRequests(actor.user, new.open_limit)
         return _stored(new), new.args, False
 
     async def plan(self, params: CreateParams) -> BuiltRequest:
         """Return what `create` would store; raises as `create`."""
+        await self._authorize(params)
         _check(params)
         return await self._planner.build(params.type, params.args, "")
 
-    async def _existing(self, params: CreateParams) -> tuple[Request, list[RequestArg]] | None:
-        found = await self._store.find_by_idempotency_key(
-            params.caller.name, params.idempotency_key
-        )
+    async def _authorize(self, params: CreateParams) -> Actor:
+        """Return who creates the request, and for whom."""
+        caller = params.caller
+        actor = await self._access.authorize(caller, Operation.START, params.type, args=params.args)
+        if params.user in ("", caller.name) or not self._access.may_impersonate(caller):
+            return actor
+        await self._access.authorize_impersonation(caller, params.user)
+        return replace(actor, on_behalf_of=params.user)
+
+    async def _existing(
+        self, params: CreateParams, actor: Actor
+    ) -> tuple[Request, list[RequestArg]] | None:
+        found = await self._store.find_by_idempotency_key(actor.user, params.idempotency_key)
         if found is None:
             return None
         request_id, content_hash = found
@@ -185,30 +211,38 @@ class RequestCreator:
         return request, await self._archives.args(request_id)
 
     def _new(
-        self, params: CreateParams, built: BuiltRequest, request_id: str, *, has_secrets: bool
+        self,
+        params: CreateParams,
+        actor: Actor,
+        built: BuiltRequest,
+        request_id: str,
+        *,
+        has_secrets: bool,
     ) -> NewRequest:
         secret = [arg.name for arg in built.args if arg.secret]
         args = redacted(params.args, secret) if secret else params.args
         return NewRequest(
             request_id=request_id,
             type=params.type,
-            actor=Actor.of(params.caller, ""),
+            actor=actor,
             created_at=datetime.now(UTC),
             total_jobs=len(built.chain.jobs),
             priority=params.priority,
             spec_revision=built.spec_revision,
             plan_hash=built.plan_hash,
             given_args=_searchable(params, built.args),
-            create_request={"Type": params.type, "Args": args, "User": params.caller.name},
+            create_request={"Type": params.type, "Args": args, "User": actor.user},
             content_hash=_content_hash(params) if params.idempotency_key else "",
             args=built.args,
             job_chain=self._encode(built.chain),
             idempotency_key=params.idempotency_key,
             max_running=built.max_running,
+            open_limit=self._limits.open_requests,
             requirements=Requirements(
                 frozenset(built.chain.required_features), job_types(built.chain)
             ),
             has_secrets=has_secrets,
+            approved_plan_hash=params.expected_plan_hash,
         )
 
     async def _write(self, requests: list[NewRequest]) -> list[bool]:

@@ -12,6 +12,7 @@ import orjson
 import structlog
 
 from spincycle.access.caller import Caller
+from spincycle.access.limits import CallerLimits
 from spincycle.chain.remaining_job_types import remaining_job_types
 from spincycle.errors import (
     IdempotencyConflict,
@@ -21,11 +22,14 @@ from spincycle.errors import (
     RequestNotFound,
     RerunNotEnded,
     SecretsNotSealed,
+    TooManyOpenRequests,
 )
 from spincycle.model.job_chain import JobChain, SuspendedJobChain, Value, has_secret_args
 from spincycle.model.journal_entry import JournalEntry
+from spincycle.model.operation import Operation
 from spincycle.model.request_id import RequestIds
 from spincycle.model.state import State
+from spincycle.request_manager.requests.access_control import AccessControl
 from spincycle.request_manager.requests.control import RequestControl
 from spincycle.request_manager.runners.dispatcher import Dispatcher
 from spincycle.request_manager.storage.actor import Actor
@@ -113,6 +117,9 @@ class RerunCreator:
         codec: ChainCodec,
         dispatcher: Dispatcher,
         changes: ChangeBus,
+        *,
+        access: AccessControl,
+        limits: CallerLimits,
     ) -> None:
         self._store = store
         self._archives = archives
@@ -121,12 +128,15 @@ class RerunCreator:
         self._codec = codec
         self._dispatcher = dispatcher
         self._changes = changes
+        self._access = access
+        self._limits = limits
         self._ids = RequestIds()
 
     async def create(self, params: RerunParams) -> Request:
         """Create the new request.
 
         Raises:
+            AccessDenied: the caller may not do that.
             RequestNotFound, JobNotFound: the request, or the job in it, does not exist.
             InvalidState: the request is neither FAIL nor STOPPED.
             RerunNotEnded: a request with the same root is live, and that is not allowed.
@@ -134,14 +144,19 @@ class RerunCreator:
             IdempotencyConflict: the key was used with other content.
             RequestUnreadable: the chain is sealed, and cannot be opened.
             SecretsNotSealed: the chain has secrets, which must not be stored in clear.
+            TooManyCreations, TooManyOpenRequests: a limit of the caller is reached.
         """
         if existing := await self._existing(params):
+            # It has the type of the request, which may have been deleted since.
+            await self._authorize(params, existing)
             return existing
         old = await self._control.get(params.request_id)
+        actor = await self._authorize(params, old)
         if old.state not in RERUNNABLE:
             raise InvalidState(old.request_id, old.state.name, "FAIL or STOPPED")
         if existing := await self._concurrent(params):
             return existing
+        await self._check_limits(actor)
         archived = await self._archives.job_chain(old.request_id)
         if not archived:
             raise RequestNotFound(old.request_id)
@@ -157,7 +172,7 @@ class RerunCreator:
         rerun = Rerun(
             request_id=request_id,
             rerun_of=old.request_id,
-            actor=Actor.of(params.caller, ""),
+            actor=actor,
             created_at=datetime.now(UTC),
             finished_jobs=len(prepared.entries),
             action="skip" if params.skip else "rerun",
@@ -181,10 +196,23 @@ class RerunCreator:
             request_id=request_id,
             rerun_of=old.request_id,
             kept=len(prepared.entries),
+            user=actor.user,
         )
         self._changes.publish([request_id])
         self._dispatcher.wake()
         return await self._control.get(request_id)
+
+    async def _authorize(self, params: RerunParams, request: Request) -> Actor:
+        operation = Operation.SKIP if params.skip else Operation.RERUN
+        return await self._access.authorize(
+            params.caller, operation, request.type, request_id=params.request_id
+        )
+
+    async def _check_limits(self, actor: Actor) -> None:
+        self._limits.count_creation(actor.name)
+        limit = self._limits.open_requests
+        if limit is not None and await self._store.count_open(actor.user) >= limit:
+            raise TooManyOpenRequests(actor.user, limit)
 
     async def _concurrent(self, params: RerunParams) -> Request | None:
         """Return the rerun of a concurrent call with the same key; None if no rerun prevents this.

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import structlog
 
+from spincycle.access.caller import Caller
 from spincycle.errors import RunnerUnreachable
 from spincycle.internal.v1.job_runner_service_pb2 import (
     ListRunningRequest,
     ListRunningResponse,
     RunningPlace,
 )
+from spincycle.request_manager.requests.access_control import AccessControl
 from spincycle.request_manager.runners.client import RunnerClient
 from spincycle.request_manager.runners.directory import RunnerDirectory
 from spincycle.request_manager.storage.model import Request
@@ -50,12 +52,15 @@ class Running:
 class RunningJobs:
     """Collects the running jobs from the runners."""
 
-    def __init__(self, store: RequestStore, runners: RunnerDirectory) -> None:
+    def __init__(
+        self, store: RequestStore, runners: RunnerDirectory, access: AccessControl
+    ) -> None:
         self._store = store
         self._runners = runners
+        self._access = access
 
-    async def find(self, request: ListRunningJobsRequest) -> Running:
-        """Return a page of the running jobs of one request, or of all requests.
+    async def find(self, request: ListRunningJobsRequest, caller: Caller) -> Running:
+        """Return a page of the running jobs of one request, or of all that the caller may view.
 
         Raises:
             InvalidPageToken: the token belongs to another list.
@@ -72,12 +77,26 @@ class RunningJobs:
         size = min(request.page_size or MAX_JOBS, MAX_JOBS)
         if which.limit:
             size = max(min(size, which.limit - given), 0)
-        message = ListRunningRequest(
-            filter=status_pb2.StatusFilter(request_id=which.request_id, limit=size + 1), after=after
-        )
         clients = list((await self._runners.live()).values())
-        responses = await asyncio.gather(*(self._jobs_on(client, message) for client in clients))
+        types = self._access.viewable_types(caller)
+        viewable = None
+        if types is not None:
+            viewable = await self._store.find_running(types, which.request_id)
+            clients = [client for client in clients if client.runner.runner_id in viewable]
+        messages = [
+            ListRunningRequest(
+                filter=status_pb2.StatusFilter(request_id=which.request_id, limit=size + 1),
+                after=after,
+                request_ids=viewable[client.runner.runner_id] if viewable is not None else (),
+            )
+            for client in clients
+        ]
+        responses = await asyncio.gather(*map(self._jobs_on, clients, messages))
         jobs = [job for response in responses if response is not None for job in response.jobs]
+        if viewable is not None:
+            # A runner of an older version returns the jobs of all its requests.
+            shown = {request_id for ids in viewable.values() for request_id in ids}
+            jobs = [job for job in jobs if job.request_id in shown]
         jobs.sort(key=_order)
         token = ""
         if len(jobs) > size and (not which.limit or given + size < which.limit):
@@ -92,7 +111,9 @@ class RunningJobs:
                 for client, response in zip(clients, responses, strict=True)
                 if response is None
             ],
-            bool(jobs) or await self._store.any_running(),
+            bool(viewable)
+            if viewable is not None
+            else bool(jobs) or await self._store.any_running(),
             token,
             sum(response.total_size for response in responses if response is not None),
         )

@@ -44,6 +44,9 @@ class NewRequest:
         job_chain: the chain, serialized.
         max_running: most requests of the type that run at once; None means no limit.
         has_secrets: whether arguments of the request or of jobs are secret.
+        approved_plan_hash: plan that the caller expected; empty if it expected none.
+        open_limit: most requests of the user that have not ended, this one included; None means no
+            limit.
     """
 
     request_id: str
@@ -61,8 +64,10 @@ class NewRequest:
     job_chain: bytes
     idempotency_key: str = ""
     max_running: int | None = None
+    open_limit: int | None = None
     requirements: Requirements = NO_REQUIREMENTS
     has_secrets: bool = False
+    approved_plan_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +152,14 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class RequestFilter:
-    """Criteria of requests to list; all that are set must match."""
+    """Criteria of requests to list; all that are set must match.
+
+    Attributes:
+        types: types that the caller may view; None means all.
+    """
 
     type: str = ""
+    types: frozenset[str] | None = None
     states: tuple[State, ...] = ()
     user: str = ""
     args: dict[str, str] = field(default_factory=dict)

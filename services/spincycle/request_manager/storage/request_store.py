@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from spincycle.database.database import Database
 from spincycle.model.redaction import redacted_args
-from spincycle.model.state import State
+from spincycle.model.state import LIVE, State
 from spincycle.request_manager.storage.model import (
     NewRequest,
     PagePosition,
@@ -49,7 +49,8 @@ class RequestStore:
 
         A request with a runner in `runners` is assigned to it under the first epoch; the runner
         has `lease` seconds to accept it. A request is not new if its idempotency key is already
-        stored. All are stored in one transaction, unless their chains are too large for one.
+        stored, or if its user has as many requests that have not ended as the request allows. All
+        are stored in one transaction, unless their chains are too large for one.
         """
         new: set[str] = set()
         for portion in in_portions(requests, lambda request: len(request.job_chain)):
@@ -84,10 +85,14 @@ class RequestStore:
                     "job_chain": request.job_chain,
                     "sealed_under": None,
                     "max_running": request.max_running,
+                    "open_limit": request.open_limit,
                     "required_features": list(request.requirements.features),
                     "job_types": sorted(request.requirements.job_types),
                     "runner_id": runners.get(request.request_id),
                     "lease": interval(lease),
+                    "approved_plan_hash": request.approved_plan_hash,
+                    "on_behalf_of": request.actor.on_behalf_of,
+                    **request.actor.columns,
                     **secret.get(request.request_id, {}),
                 }
                 for request in requests
@@ -115,6 +120,8 @@ class RequestStore:
         values = asdict(rerun)
         del values["actor"], values["has_secrets"]
         values |= await self._chains(rerun)
+        values |= rerun.actor.columns
+        values["on_behalf_of"] = rerun.actor.on_behalf_of
         values["user"] = rerun.actor.user
         values["idempotency_key"] = rerun.idempotency_key or None
         values["job_types"] = sorted(rerun.job_types)
@@ -147,6 +154,9 @@ class RequestStore:
     async def find_by_idempotency_key(self, user: str, key: str) -> tuple[str, str] | None:
         """Return (request id, content hash) of the request that was created with a key.
 
+        A key of a caller without a name counts for every user, so that a call can be repeated
+        after authentication was introduced.
+
         Raises:
             RequestUnreadable: the hash is sealed, and cannot be opened.
         """
@@ -163,6 +173,29 @@ class RequestStore:
         rows = await self._database.fetch("get_requests", request_ids=list(request_ids))
         return {row["request_id"]: request_of(row) for row in rows}
 
+    async def existing(self, request_ids: Sequence[str], types: frozenset[str] | None) -> list[str]:
+        """Return the ids of those requests that exist and have one of the types; None means any."""
+        rows = await self._database.fetch(
+            "existing_requests", request_ids=list(request_ids), types=_listed(types)
+        )
+        return [row["request_id"] for row in rows]
+
+    async def find_running(
+        self, types: frozenset[str], request_id: str = ""
+    ) -> dict[str, list[str]]:
+        """Return the ids of running requests of some types by runner; or of one request."""
+        found: dict[str, list[str]] = {}
+        for row in await self._database.fetch(
+            "running_requests", types=_listed(types), request_id=request_id
+        ):
+            found.setdefault(row["runner_id"], []).append(row["request_id"])
+        return found
+
+    async def count_open(self, user: str) -> int:
+        """Return how many requests of a user have not ended."""
+        row = await self._database.fetch_one("open_requests", user=user)
+        return int(row["open"]) if row else 0
+
     async def find(
         self,
         which: RequestFilter,
@@ -177,23 +210,48 @@ class RequestStore:
         Without `with_args`, `Request.given_args` of each is empty: those of a page may take
         gigabytes.
         """
-        rows = await self._database.fetch(
-            "list_requests",
-            type=which.type,
-            user=which.user,
-            states=[int(state) for state in which.states],
-            args=json_text(which.args),
-            since=which.since,
-            until=which.until or FAR_FUTURE,
-            after_time=after.created_at if after else FAR_FUTURE,
-            after_id=after.request_id if after else "",
-            limit=limit,
-            offset=offset,
-            with_args=with_args,
-        )
+        types = which.types
+        if types is not None and which.type:
+            types = None if which.type in types else frozenset()
+        if types == frozenset():
+            return []
+        values = {
+            "types": _listed(types),
+            "states": [int(state) for state in which.states],
+            "since": which.since,
+            "until": which.until or FAR_FUTURE,
+            "after_time": after.created_at if after else FAR_FUTURE,
+            "after_id": after.request_id if after else "",
+            "limit": limit,
+            "offset": offset,
+            "with_args": with_args,
+        }
+        if types is None or is_selective(which):
+            rows = await self._database.fetch(
+                "list_requests",
+                type=which.type,
+                user=which.user,
+                args=json_text(which.args),
+                **values,
+            )
+        else:
+            rows = await self._database.fetch("list_requests_of_types", **values)
         return [request_of(row) for row in rows]
 
     async def any_running(self) -> bool:
         """Return whether any request is RUNNING."""
         row = await self._database.fetch_one("any_running")
         return bool(row and row["running"])
+
+
+def is_selective(which: RequestFilter) -> bool:
+    """Return whether few requests match a filter, besides the types that may be viewed.
+
+    Those are found first, and then filtered by their types.
+    """
+    is_live = bool(which.states) and LIVE.issuperset(which.states)
+    return bool(which.user or which.args or is_live)
+
+
+def _listed(types: frozenset[str] | None) -> list[str] | None:
+    return None if types is None else sorted(types)

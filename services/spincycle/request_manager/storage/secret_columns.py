@@ -7,8 +7,8 @@ import binascii
 
 from spincycle.errors import RequestUnreadable
 from spincycle.runtime.off_loop import LARGE_CHAIN_BYTES, off_loop
-from spincycle.sealing.sealer import Sealer, Stored
 from spincycle.sealing.sealing_keys import Damaged, NotOpened, Place, is_sealed
+from spincycle.sealing.secret_sealer import SecretSealer, Stored
 
 _SEALED_HASH = "sealed:"
 """Beginning of a sealed hash, which is text."""
@@ -36,7 +36,7 @@ class SecretColumns:
     since a short secret could be guessed by it.
     """
 
-    def __init__(self, sealer: Sealer) -> None:
+    def __init__(self, sealer: SecretSealer) -> None:
         self._sealer = sealer
 
     @property

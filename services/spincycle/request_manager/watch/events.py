@@ -215,6 +215,8 @@ def cursor_message(cursor: str) -> bytes:
 
 def matches(request: Request, before: State | None, which: RequestFilter) -> bool:
     """Return whether a filter selects an event, by its request and the state before it."""
+    if which.types is not None and request.type not in which.types:
+        return False
     if which.type not in ("", request.type) or which.user not in ("", request.user):
         return False
     if which.states and request.state not in which.states:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import replace
 
 from spincycle.model.state import State
 from spincycle.request_manager.storage.model import Request, RequestFilter
@@ -38,10 +39,15 @@ class FilterSubscription:
 
     def __init__(self, chain: ReadChain, which: RequestFilter, options: WatchOptions) -> None:
         self._chain = chain
-        self._which = which
+        self._which = replace(which, types=options.viewable_types)
         self._options = options
         self._needs_own_encoding = bool(
-            options.include_job_chain or which.type or which.user or which.states or which.args
+            options.include_job_chain
+            or which.type
+            or which.user
+            or which.states
+            or which.args
+            or options.viewable_types is not None
         )
         self._is_live = False
         self._is_synced = False

@@ -35,6 +35,11 @@ class IdSubscription:
         self.revisions = revisions
         self.open: set[str] = set()
 
+    @property
+    def viewable_types(self) -> frozenset[str] | None:
+        """Types of requests that the caller may view; None means all."""
+        return self._options.viewable_types
+
     def add_request(self, request_id: str) -> int:
         """Add a request; return the last revision that the subscriber has of it, 0 if none."""
         self.open.add(request_id)

@@ -68,7 +68,7 @@ class Subscriptions:
         """Yield every event of named requests after a cursor, until all of them have ended.
 
         Raises:
-            RequestNotFound: a request does not exist.
+            RequestNotFound: a request does not exist, or the caller may not view it.
             InvalidInput: the cursor is of another stream, or there are too many requests.
             CursorTooOld: the cursor is ahead of a request.
             WatcherTooSlow: the caller did not keep up.
@@ -119,11 +119,12 @@ class Subscriptions:
         cursor: str,
     ) -> list[bytes]:
         """Subscribe a queue to requests; return the messages with their events so far."""
-        for row in await self._rows(request_ids):
+        viewable = subscription.viewable_types
+        for row in await self._rows(request_ids, viewable):
             if row.state not in FINAL:
                 session.subscribe(queue, row)
         # Read again: from here on the queue receives every change.
-        rows = await self._rows(request_ids)
+        rows = await self._rows(request_ids, viewable)
         await session.ensure_feeds(rows)
         for row in rows:
             if subscription.add_request(row.request_id) > revision.ended(row.epoch):
@@ -228,10 +229,13 @@ class Subscriptions:
                 if message := subscription.take():
                     yield message
 
-    async def _rows(self, request_ids: Sequence[str]) -> list[Request]:
+    async def _rows(
+        self, request_ids: Sequence[str], viewable: frozenset[str] | None
+    ) -> list[Request]:
         found = await self._store.get(request_ids)
         for request_id in request_ids:
-            if request_id not in found:
+            row = found.get(request_id)
+            if row is None or (viewable is not None and row.type not in viewable):
                 raise RequestNotFound(request_id)
         return [found[request_id] for request_id in request_ids]
 

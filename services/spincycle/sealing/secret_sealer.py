@@ -31,7 +31,7 @@ class Stored:
     sealed_under: str
 
 
-class Sealer:
+class SecretSealer:
     """Seals data with secrets, and opens what is stored.
 
     Args:
