@@ -30,6 +30,7 @@ from tests.integration.request_manager.secret_requests import (
     assert_nowhere,
     assert_sealed,
     failed_login,
+    key_of,
     keys_in,
     login,
     lose,
@@ -42,8 +43,10 @@ from tests.integration.request_manager.secret_requests import (
 from spincycle.identity import key_file
 from spincycle.request_manager.config import RequestManagerConfig, SecretsConfig
 from spincycle.request_manager.process import serve
+from spincycle.request_manager.storage.secret_columns import chain_place
 from spincycle.runtime.config import ConfigError
 from spincycle.runtime.process import Shutdown
+from spincycle.sealing.sealing_keys import SealingKeys
 from spincycle.v1 import job_chain_pb2
 from spincycle.v1 import request_manager_service_pb2 as rpc
 
@@ -89,6 +92,28 @@ async def test_no_secret_is_in_the_database_whatever_happens_to_its_request(
         " UNION ALL SELECT sealed_under FROM request_manager.suspended_job_chains"
     )
     assert {row["sealed_under"] for row in marks} == {"1"}
+
+
+async def test_saved_states_of_reruns_and_of_recovered_requests_are_sealed(
+    config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str], database: str
+) -> None:
+    async with running_manager(config, job_log[0]) as manager:
+        runner = await manager.register(Keeper("first"))
+        failed = await failed_login(manager, runner)
+        lost = await login(manager)
+        await manager.until_state(lost, RUNNING)
+    connection = await asyncpg.connect(database)
+    await connection.execute("DELETE FROM request_manager.runners")
+    # No runner takes them.
+    async with running_manager(another(config), job_log[0]) as manager:
+        await manager.stub.Rerun(rpc.RerunRequest(request_id=failed))
+        await lose(connection, lost)
+        await manager.until_state(lost, SUSPENDED)
+
+        saved = await connection.fetch("SELECT * FROM request_manager.suspended_job_chains")
+        assert [row["sealed_under"] for row in saved] == ["1", "1"]
+        await assert_sealed(connection)
+    await connection.close()
 
 
 async def test_runners_receive_secrets_in_clear_in_new_resumed_recovered_and_rerun_requests(
@@ -273,10 +298,15 @@ async def test_a_missing_key_is_named_by_every_call_that_needs_it_and_lists_work
 
 @pytest.mark.slow
 async def test_requests_whose_key_is_missing_wait_for_it_and_delay_no_others(
-    without_key: tuple[Manager, str, str], keys: Path, monkeypatch: pytest.MonkeyPatch
+    without_key: tuple[Manager, str, str],
+    keys: Path,
+    database: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(key_file, "CHECK_INTERVAL", 0.01)
     manager, new, saved = without_key
+    # Its archive can be read, and must not be run from its start for want of its saved state.
+    await seal_archive_under(database, saved, "2")
     await manager.stub.Resume(rpc.ResumeRequest(request_id=saved))
     runner = await manager.register(Keeper("second"))
     other = (await manager.create()).request.id
@@ -289,6 +319,24 @@ async def test_requests_whose_key_is_missing_wait_for_it_and_delay_no_others(
     assert saved not in runner.kept
     assert password_of(runner.resumed[saved].job_chain) == PASSWORD
     assert password_of(runner.kept[new]) == PASSWORD
+
+
+async def seal_archive_under(database: str, request_id: str, key_id: str) -> None:
+    """Seal the archive of a request, which is sealed under key 1, under another key."""
+    place = chain_place(request_id)
+    connection = await asyncpg.connect(database)
+    chain = await connection.fetchval(
+        "SELECT job_chain FROM request_manager.request_archives WHERE request_id = $1", request_id
+    )
+    opened = SealingKeys({"1": key_of("1")}).open(place, chain)
+    await connection.execute(
+        "UPDATE request_manager.request_archives SET job_chain = $2, sealed_under = $3"
+        " WHERE request_id = $1",
+        request_id,
+        SealingKeys({key_id: key_of(key_id)}).seal(place, opened),
+        key_id,
+    )
+    await connection.close()
 
 
 async def test_a_lost_request_whose_key_is_missing_is_recovered_once_the_key_is_back(

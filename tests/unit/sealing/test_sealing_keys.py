@@ -72,6 +72,13 @@ def test_all_keys_open_and_the_first_one_seals() -> None:
     assert key_id(turned.seal(PLACE, DATA)) == "new"
 
 
+def test_data_are_bound_to_the_id_of_their_key() -> None:
+    same = SealingKeys({"one": OLD, "two": OLD})
+
+    with pytest.raises(Damaged):
+        same.open(PLACE, same.seal(PLACE, DATA).replace(b"one", b"two", 1))
+
+
 def test_a_missing_key_is_named() -> None:
     with pytest.raises(KeyMissing, match=r'under the key "old", which the file.*restore the key'):
         SealingKeys({"new": NEW}).open(PLACE, KEYS.seal(PLACE, DATA))
