@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from spincycle.cli.config_files import Contexts, load_files
 from spincycle.cli.credential import (
@@ -97,6 +96,9 @@ class Settings:
         own = ", ".join(sorted(credential.addresses or ()))
         return f"the token of {credential.source} is for {own}, and is not sent to {others[0]}"
 
+
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-~")
+"""Characters of an address or a context that its file name has, too."""
 
 _REPEATED = ("env", "addr", "config", "context", "job-log", "rest")
 
@@ -222,5 +224,13 @@ def _login_file(paths: list[Path], settings: Settings) -> Path | None:
     if not paths:
         return None
     config = paths[-1]
-    name = f"{quote(settings.context, safe='')}@{quote(settings.target, safe='')}.json"
+    name = f"{_file_name(settings.context)}@{_file_name(settings.target)}.json"
     return config.with_name(f"{config.stem}.tokens") / name
+
+
+def _file_name(text: str) -> str:
+    """Return a text with "%" and two hex digits for each byte that a file name should not have.
+
+    As urllib.parse.quote does, whose import would take 3 ms of every command.
+    """
+    return "".join(chr(byte) if chr(byte) in _PLAIN else f"%{byte:02X}" for byte in text.encode())
