@@ -223,9 +223,27 @@ def _login_file(paths: list[Path], settings: Settings) -> Path | None:
     """Return the file of the login: each context has one for each address that it is used with."""
     if not paths:
         return None
-    config = paths[-1]
     name = f"{_file_name(settings.context)}@{_file_name(settings.target)}.json"
-    return config.with_name(f"{config.stem}.tokens") / name
+    return _login_directory(paths[-1]) / name
+
+
+def delete_logins(config: Path, context: str) -> None:
+    """Delete the logins of a context in a config file.
+
+    Raises:
+        Problem: a file cannot be deleted.
+    """
+    begin = f"{_file_name(context)}@"
+    for file in _login_directory(config).glob("*.json"):
+        if file.name.startswith(begin):
+            try:
+                file.unlink(missing_ok=True)
+            except OSError as error:
+                raise Problem(f"cannot delete {file}: {error.strerror}")
+
+
+def _login_directory(config: Path) -> Path:
+    return config.with_name(f"{config.stem}.tokens")
 
 
 def _file_name(text: str) -> str:

@@ -336,6 +336,21 @@ def test_logout_deletes_the_token(services: FakeServices, spinc: Spinc, logged_i
     assert spinc("logout").out == f"not logged in to {services.address}\n"
 
 
+def test_a_deleted_context_leaves_no_token(
+    log_in: Callable[..., Tty], issuer: RunningIssuer, spinc: Spinc, tmp_path: Path
+) -> None:
+    for name in ("here", "there"):
+        assert spinc("context", "set", name).code == 0
+        terminal = log_in("--context", name)
+        issuer.approve(code_of(terminal))
+        assert terminal.end() == 0
+
+    assert spinc("context", "delete", "here").code == 0
+
+    (kept,) = tmp_path.glob("*.tokens/*.json")
+    assert kept.name.startswith("there@")
+
+
 def test_a_damaged_file_is_reported(spinc: Spinc, logged_in: Path) -> None:
     logged_in.write_text('{"addresses": 3}')
 
