@@ -62,6 +62,11 @@ class Authentication:
         self._streams: set[CredentialLimit] = set()
         self.outcomes: Counter[tuple[str, str]] = Counter()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the authenticators, in order."""
+        return tuple(one.name for one in self._authenticators)
+
     def find(self, kind: type[Kind]) -> Kind | None:
         """Return the authenticator of a class; None if none is configured."""
         return next((one for one in self._authenticators if isinstance(one, kind)), None)

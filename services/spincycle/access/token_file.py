@@ -65,6 +65,11 @@ class TokenFile:
         self._contents = _read(path)
         self._callers = _callers(parse_token_file(self._contents, path))
 
+    @property
+    def roles(self) -> frozenset[str]:
+        """The roles of all callers in the file."""
+        return frozenset(role for _, caller in self._callers.values() for role in caller.roles)
+
     async def authenticate(self, credentials: Credentials) -> Caller | None:
         """Return the caller; None if its token is not in the file."""
         token = bearer_token(credentials)

@@ -46,8 +46,15 @@ OK, FAILED, UNUSABLE = 0, 1, 2
 @click.option(
     "--sequences", default="", metavar="A,B", help="Print only findings in these sequences."
 )
+@click.option(
+    "--roles",
+    default="",
+    metavar="A,B",
+    help="Roles that callers can have; warns of other roles in ACLs.",
+)
 @click.option("--codes", is_flag=True, help="List all codes with their meaning and exit.")
 def lint_command(
+    *,
     paths: tuple[Path, ...],
     format_: str,
     strict: bool,
@@ -55,6 +62,7 @@ def lint_command(
     color: str,
     jobs: tuple[str, ...],
     sequences: str,
+    roles: str,
     codes: bool,
 ) -> None:
     """Check request specs.
@@ -69,13 +77,22 @@ def lint_command(
     if codes:
         _print_codes()
         return
-    selected = frozenset(name.strip() for name in sequences.split(",") if name.strip())
-    result = lint(paths or (Path(),), _job_types(jobs), strict=strict, sequences=selected)
+    result = lint(
+        paths or (Path(),),
+        _job_types(jobs),
+        roles=_names(roles) or None,
+        strict=strict,
+        sequences=_names(sequences),
+    )
     if result.unknown:
         names = ", ".join(f'"{name}"' for name in result.unknown)
         _exit_with_error(f"no sequence {names} in these specs")
     _print(result, format_, color=_use_color(color), warnings=warnings)
     sys.exit(FAILED if result.failed else OK)
+
+
+def _names(listed: str) -> frozenset[str]:
+    return frozenset(name.strip() for name in listed.split(",") if name.strip())
 
 
 def _job_types(jobs: tuple[str, ...]) -> JobTypeRule:

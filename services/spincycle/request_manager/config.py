@@ -14,8 +14,20 @@ from spincycle.runtime.config import (
     HealthConfig,
     InternalConfig,
     Seconds,
+    Section,
     TlsConfig,
 )
+
+
+class AuditConfig(Section, frozen=True):
+    """The audit log."""
+
+    signing_key: Path | None = None
+    """File with the private Ed25519 key that signs the audit log, from `spincycle keys init`. All
+    request managers have the same one. Without it the audit log is sealed, and not signed."""
+
+    seal_interval: Seconds = 2.0
+    """Seconds between two seals of new entries."""
 
 
 class RequestManagerConfig(Config, frozen=True):
@@ -63,6 +75,9 @@ class RequestManagerConfig(Config, frozen=True):
 
     access: AccessConfig = AccessConfig()
     """What they may do."""
+
+    audit: AuditConfig = AuditConfig()
+    """Seals of the audit log."""
 
     database: DatabaseConfig = DatabaseConfig()
     """The database that holds the schema request_manager."""

@@ -11,6 +11,7 @@ import structlog
 
 from spincycle.access.authentication import Authentication
 from spincycle.access.authenticators import open_authentication
+from spincycle.access.known_roles import known_roles
 from spincycle.access.plugin import Plugin
 from spincycle.database.database import Database
 from spincycle.database.migrations import prepare_schema
@@ -29,6 +30,7 @@ from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
 from spincycle.metrics.serving import serve_metrics
 from spincycle.request_manager.access_service import AccessService
+from spincycle.request_manager.audit_service import AuditService
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.coordination_service import RunnerCoordinationService
 from spincycle.request_manager.manager import RequestManager
@@ -49,6 +51,7 @@ from spincycle.runtime.log_scrubber import LogScrubber
 from spincycle.runtime.loop_monitor import LoopMonitor
 from spincycle.runtime.process import Shutdown, run_until_shutdown, service_command, supervise
 from spincycle.v1.access_service_pb2_grpc import add_AccessServiceServicer_to_server
+from spincycle.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
 from spincycle.v1.request_manager_service_pb2_grpc import (
     add_RequestManagerServiceServicer_to_server,
 )
@@ -72,7 +75,10 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     except JobsNotLoaded as error:
         raise ConfigError(str(error))
     specs = await SpecRepository.open(
-        config.specs_dir, jobs.types(), allow_empty=config.allow_empty_specs
+        config.specs_dir,
+        jobs.types(),
+        lambda: known_roles(authentication, config.auth, config.access),
+        allow_empty=config.allow_empty_specs,
     )
     database = await Database.open(
         config.database, load_queries(PACKAGE), "request-manager", schema_ready=False
@@ -129,7 +135,8 @@ def _services(
 ) -> tuple[list[RpcService], list[RpcService]]:
     """Return the public services, and the internal ones."""
     requests = RequestManagerService(manager.use_cases)
-    specs = SpecService(manager.specs, LintWorkers(), manager.access)
+    specs = SpecService(manager.specs, LintWorkers(), manager.access, manager.audit)
+    audit = AuditService(manager.audit)
     access = AccessService(manager.access, manager.use_cases.reader)
     reads = ReadAccessService(manager.use_cases.reader)
     info = ServerService(config.installation_name)
@@ -148,6 +155,7 @@ def _services(
             "spincycle.v1.RequestManagerService",
             partial(add_RequestManagerServiceServicer_to_server, requests),
         ),
+        RpcService("spincycle.v1.AuditService", partial(add_AuditServiceServicer_to_server, audit)),
         RpcService("spincycle.v1.SpecService", partial(add_SpecServiceServicer_to_server, specs)),
         RpcService(
             "spincycle.v1.AccessService",
@@ -213,6 +221,7 @@ async def _work(
             "certificates": dialer.watch,
             "credentials of callers": authentication.watch,
             "audit of refusals": manager.refusals.run,
+            "seals of the audit log": manager.sealer.run,
             "expiry of certificates": expiry.watch,
             "reload": lambda: _reload(manager.specs, reloads),
         }

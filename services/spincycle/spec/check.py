@@ -60,7 +60,7 @@ acl-role-missing       error   missing   an ACL has no role
 acl-role-duplicate     error   duplicate two ACLs have the same role
 acl-unknown-op         warning invalid   an ACL lists an unknown operation
 acl-grants-nothing     warning missing   an ACL grants neither admin nor any operation
-acl-not-enforced       warning invalid   a request has ACLs, which are not enforced yet
+acl-unknown-role       warning invalid   an ACL has a role that no configuration mentions
 request-only           warning invalid   a sequence that is not a request has a field of requests
 unused-arg             warning invalid   no node uses an argument
 unused-set             warning invalid   nothing uses what a node sets

@@ -27,12 +27,14 @@ class LintJob(msgspec.Struct, frozen=True):
         job_types: registered job types.
         seconds: CPU time that the worker may use.
         memory: bytes of address space that the worker may use.
+        roles: roles that callers can have; None if that is not known.
     """
 
     files: list[tuple[str, str]]
     job_types: list[str]
     seconds: int
     memory: int
+    roles: list[str] | None = None
 
 
 class LintReport(msgspec.Struct, frozen=True):
@@ -44,7 +46,8 @@ class LintReport(msgspec.Struct, frozen=True):
 def check(job: LintJob) -> LintReport:
     """Return the findings about the files, as many as fit into a response."""
     sources = [Source(path, content) for path, content in job.files]
-    result = check_sources(sources, JobTypeRule(frozenset(job.job_types)))
+    roles = None if job.roles is None else frozenset(job.roles)
+    result = check_sources(sources, JobTypeRule(frozenset(job.job_types)), roles=roles)
     return LintReport(bounded(result.findings))
 
 

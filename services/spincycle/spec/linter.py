@@ -42,13 +42,15 @@ def lint(
     paths: Iterable[Path],
     job_types: JobTypeRule | None = None,
     *,
+    roles: frozenset[str] | None = None,
     strict: bool = False,
     sequences: frozenset[str] = frozenset(),
 ) -> LintResult:
     """Check directories and files as one set of specs.
 
-    With `strict` warnings count as errors. With `sequences` only findings in those are shown; an
-    error elsewhere still fails the check, because the specs cannot be loaded.
+    `roles` are those that callers can have; None if that is not known. With `strict` warnings count
+    as errors. With `sequences` only findings in those are shown; an error elsewhere still fails the
+    check, because the specs cannot be loaded.
     """
     report = Report()
     sources: list[Source] = []
@@ -57,7 +59,7 @@ def lint(
             sources += find_sources(path, report, prefix=path)
         else:
             sources += read_source(path, str(path), report)
-    loaded = check_sources(_once(sources), job_types, report)
+    loaded = check_sources(_once(sources), job_types, report, roles)
     findings = [_as_lint(finding) for finding in loaded.findings]
     shown = [f for f in findings if not sequences or not f.sequence or f.sequence in sequences]
     worst = Severity.WARNING if strict else Severity.ERROR

@@ -12,7 +12,7 @@ from spincycle.spec.node_checks import check_node
 from spincycle.spec.passing_checks import check_passing
 from spincycle.spec.reader import read_file
 from spincycle.spec.sequence_calls import check_calls
-from spincycle.spec.sequence_checks import check_sequence
+from spincycle.spec.sequence_checks import check_roles, check_sequence
 from spincycle.spec.source import Source, find_sources, revision_of
 from spincycle.spec.spec_set import NOOP_SEQUENCE, SpecSet
 from spincycle.spec.template import build_template
@@ -41,28 +41,38 @@ class LoadResult:
     sequences: frozenset[str] = frozenset()
 
 
-def load_specs(directory: Path, job_types: frozenset[str] | None = None) -> LoadResult:
+def load_specs(
+    directory: Path,
+    job_types: frozenset[str] | None = None,
+    roles: frozenset[str] | None = None,
+) -> LoadResult:
     """Read and check every *.yaml file below a directory; blocks, so call it on a thread.
 
-    `job_types` are the registered job types; a job of another type is an error. None skips that
-    check.
+    `job_types` are the registered job types; a job of another type is an error. `roles` are those
+    that callers can have; others in ACLs are warned of. None skips the check.
     """
     report = Report()
     rule = None if job_types is None else JobTypeRule(job_types)
-    return check_sources(find_sources(directory, report), rule, report)
+    return check_sources(find_sources(directory, report), rule, report, roles)
 
 
 def check_sources(
-    sources: list[Source], job_types: JobTypeRule | None = None, report: Report | None = None
+    sources: list[Source],
+    job_types: JobTypeRule | None = None,
+    report: Report | None = None,
+    roles: frozenset[str] | None = None,
 ) -> LoadResult:
     """Check files in memory; their order does not matter.
 
-    `report` has the findings of reading them.
+    `report` has the findings of reading them, `roles` are those that callers can have.
     """
     report = Report() if report is None else report
     with collector_paused():
         sources = sorted(sources, key=lambda source: source.file)
         sequences = _read(sources, report)
+        if roles is not None:
+            for sequence in sequences.values():
+                check_roles(sequence, roles, report)
         specs: SpecSet | None = _check(sequences, revision_of(sources), job_types, report)
         findings = report.findings()
     if any(finding.severity is Severity.ERROR for finding in findings):

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from spincycle.model.operation import REQUEST_OPERATIONS
 from spincycle.text.nearest import did_you_mean
 
 if TYPE_CHECKING:
     from spincycle.spec.finding import Report
     from spincycle.spec.model import Sequence
-
-OPS = ("start", "stop")
-"""Operations that an ACL can grant."""
-
-NOT_ENFORCED = "acl-not-enforced"
-"""Code of the finding about ACLs, which are not enforced."""
 
 _REQUEST_ONLY = ("acl", "max_running", "allow_extra")
 
@@ -27,6 +22,22 @@ def check_sequence(sequence: Sequence, report: Report) -> None:
     _sets(sequence, report)
     _acl(sequence, report)
     _request_only(sequence, report)
+
+
+def check_roles(sequence: Sequence, known: frozenset[str], report: Report) -> None:
+    """Check that the roles of the ACL are among the known ones."""
+    for acl in sequence.acl:
+        if acl.role and acl.role not in known:
+            report.on(
+                "acl-unknown-role",
+                sequence,
+                None,
+                "acl.role",
+                f'no configuration mentions role "{acl.role}"{did_you_mean(acl.role, known)}, so '
+                "no caller has it",
+                at=acl.marks.get("role", acl.at),
+                values=(acl.role,),
+            )
 
 
 def _arg_names(sequence: Sequence, report: Report) -> None:
@@ -111,15 +122,6 @@ def _sets(sequence: Sequence, report: Report) -> None:
 
 
 def _acl(sequence: Sequence, report: Report) -> None:
-    if sequence.request and sequence.acl:
-        report.on(
-            NOT_ENFORCED,
-            sequence,
-            None,
-            "acl",
-            "acl is not enforced yet: every caller may start and stop this request",
-            advice="restrict network access to the services",
-        )
     roles: set[str] = set()
     for acl in sequence.acl:
         if not acl.role:
@@ -159,13 +161,14 @@ def _acl(sequence: Sequence, report: Report) -> None:
                 advice="add ops, or admin: true",
             )
         for op in acl.ops:
-            if op not in OPS:
+            if op not in REQUEST_OPERATIONS:
                 report.on(
                     "acl-unknown-op",
                     sequence,
                     None,
                     "acl.ops",
-                    f'unknown operation "{op}"{did_you_mean(op, OPS)}: use one of {", ".join(OPS)}',
+                    f'unknown operation "{op}"{did_you_mean(op, REQUEST_OPERATIONS)}: use one of '
+                    f"{', '.join(REQUEST_OPERATIONS)}",
                     at=acl.marks.get("ops", acl.at),
                     values=(op,),
                 )

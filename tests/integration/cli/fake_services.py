@@ -18,6 +18,8 @@ from spincycle.gateway.service_clients import open_service_clients
 from spincycle.rpc.status import abort
 from spincycle.v1 import access_service_pb2 as access
 from spincycle.v1 import access_service_pb2_grpc as access_grpc
+from spincycle.v1 import audit_service_pb2 as audit
+from spincycle.v1 import audit_service_pb2_grpc as audit_grpc
 from spincycle.v1 import (
     job_chain_pb2,
     job_log_pb2,
@@ -58,6 +60,7 @@ class Memory:
         )
         self.accepts: Callable[[str], bool] = lambda _: True
         """Whether a bearer token, or "" for none, is accepted."""
+        self.audit: list[audit.AuditEntry] = []
         self.error: SpinCycleError | None = None
         self.received: list[Any] = []
         self.metadata: list[tuple[tuple[str, str], ...]] = []
@@ -269,6 +272,19 @@ class FakeAccess(Fake, access_grpc.AccessServiceServicer):
         return self.memory.decision
 
 
+class FakeAudit(Fake, audit_grpc.AuditServiceServicer):
+    async def ListAudit(
+        self, request: audit.ListAuditRequest, context: Context
+    ) -> audit.ListAuditResponse:
+        await self._known(request, context)
+        first = int(request.page_token or 0)
+        end = first + min(request.page_size, 2)
+        return audit.ListAuditResponse(
+            entries=self.memory.audit[first:end],
+            next_page_token=str(end) if end < len(self.memory.audit) else "",
+        )
+
+
 class FakeJobLog(Fake, jl_grpc.JobLogServiceServicer):
     async def GetEntry(self, request: jl.GetEntryRequest, context: Context) -> jl.GetEntryResponse:
         raise NotImplementedError
@@ -358,6 +374,7 @@ class FakeServices:
         rm_grpc.add_RequestManagerServiceServicer_to_server(FakeManager(self.memory), server)
         spec_grpc.add_SpecServiceServicer_to_server(FakeSpecs(self.memory), server)
         access_grpc.add_AccessServiceServicer_to_server(FakeAccess(self.memory), server)
+        audit_grpc.add_AuditServiceServicer_to_server(FakeAudit(self.memory), server)
         jl_grpc.add_JobLogServiceServicer_to_server(FakeJobLog(self.memory), server)
         port = server.add_insecure_port("127.0.0.1:0")
         if self._tls:

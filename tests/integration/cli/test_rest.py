@@ -76,6 +76,8 @@ def full(services: FakeServices) -> FakeServices:
         ["log", ID, "web1"],
         ["running", ID],
         ["whoami", "-o", "json"],
+        ["audit", "-o", "json"],
+        ["audit", ID, "--denied", "--since", "90m", "--operation", "stop", "--limit", "2"],
         ["can", "start", "greet"],
         ["can", "stop", ID, "-o", "json"],
         ["explain", ID],

@@ -146,26 +146,24 @@ async def test_a_removed_file_does_not_count_as_emptied(tmp_path: Path) -> None:
     assert requests(repository) == ["start"]
 
 
-async def test_requests_with_acls_which_are_not_enforced_are_logged_in_one_line(
-    tmp_path: Path,
-) -> None:
-    restricted = spec("wipe", "drain").replace(
+async def test_roles_that_no_caller_can_have_are_logged(tmp_path: Path) -> None:
+    restricted = spec("wipe").replace(
         "request: true",
-        "request: true\n    acl: [{role: dev, ops: [start]}, {role: sre, admin: true}]",
+        "request: true\n    acl: [{role: dev, ops: [start]}, {role: on-cal, admin: true}]",
     )
-    mount(tmp_path, {"a.yaml": restricted, "b.yaml": spec("free")})
+    mount(tmp_path, {"a.yaml": restricted})
+    roles = frozenset({"dev", "on-call"})
 
     with capture_logs() as at_start:
-        repository = await SpecRepository.open(tmp_path, JOB_TYPES)
+        repository = await SpecRepository.open(tmp_path, JOB_TYPES, lambda: roles)
+    roles = frozenset({"dev", "on-cal"})
     with capture_logs() as at_reload:
-        reloaded = await repository.reload()
+        await repository.reload()
 
-    for lines in (at_start, at_reload):
-        warnings = [line for line in lines if line["log_level"] == "warning"]
-        assert warnings == [
-            {"event": "acl not enforced", "log_level": "warning", "requests": ["drain", "wipe"]}
-        ]
-    assert [found.code for found in reloaded.findings] == ["acl-not-enforced"] * 2
+    (warning,) = [line for line in at_start if line["log_level"] == "warning"]
+    assert warning["code"] == "acl-unknown-role"
+    assert 'no configuration mentions role "on-cal" (did you mean "on-call"?)' in warning["finding"]
+    assert [line for line in at_reload if line["log_level"] == "warning"] == []
 
 
 async def test_without_acls_no_warning_is_logged(tmp_path: Path) -> None:

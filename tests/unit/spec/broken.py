@@ -192,7 +192,7 @@ MUTATIONS: list[tuple[str, Mutation]] = [
     ("acl-role-duplicate", _top(acl="[{role: x, ops: [stop]}, {role: ⟦x⟧, admin: true}]")),
     ("acl-unknown-op", _top(acl="[{role: x, ops: ⟦[stopp]⟧}]")),
     ("acl-grants-nothing", _top(acl="[⟦{role: x}⟧]")),
-    ("acl-not-enforced", _top(acl="⟦[{role: x, ops: [start]}, {role: y, admin: true}]⟧")),
+    ("acl-unknown-role", _top(acl="[{role: x, ops: [view]}, {role: ⟦stranger⟧, admin: true}]")),
     ("request-only", lambda spec: spec["part"].update(max_running="⟦3⟧")),
     ("unused-arg", _args("static", "{name: ⟦lonely⟧, default: x}")),
     ("unused-set", _node("done", sets="[⟦lonely⟧]")),

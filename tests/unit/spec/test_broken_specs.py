@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tests.unit.spec.broken import Mutation
 
 JOB_TYPES = frozenset({"finder", "notifier", "visitor", "stepper", "other"})
+ROLES = frozenset({"x", "y"})
 SEEDS = range(3)
 
 
@@ -20,7 +21,7 @@ def test_a_valid_spec_has_no_findings(seed: int) -> None:
     draw = random.Random(seed)
     text = f"sequences:\n{write(valid_spec(draw), draw, 2)}"
 
-    result = check_sources([Source("test.yaml", text)], JobTypeRule(JOB_TYPES))
+    result = check_sources([Source("test.yaml", text)], JobTypeRule(JOB_TYPES), roles=ROLES)
 
     assert result.findings == []
     assert result.specs is not None
@@ -33,7 +34,9 @@ def test_a_fault_is_found_at_its_position(code: str, mutate: Mutation) -> None:
     for seed in SEEDS:
         case = broken(code, mutate, seed)
 
-        result = check_sources([Source("test.yaml", case.text)], JobTypeRule(JOB_TYPES))
+        result = check_sources(
+            [Source("test.yaml", case.text)], JobTypeRule(JOB_TYPES), roles=ROLES
+        )
 
         places = {
             (finding.line, finding.column, finding.end)

@@ -132,6 +132,20 @@ def test_an_unknown_job_type_is_an_error_once_job_factories_are_named(specs: Pat
     assert "error[unknown-job-type]" in with_jobs.output
 
 
+def test_roles_that_callers_cannot_have_are_warned_of(specs: Path) -> None:
+    acl = "request: true, acl: [{role: dev, ops: [view, start]}, {role: on-cal, ops: [skip]}]"
+    (specs / "a.yaml").write_text(
+        f"sequences:\n  ok: {{{acl}, nodes: {{n: {{category: job, type: noop}}}}}}\n"
+    )
+
+    assert "acl" not in lint("specs").output
+    warned = lint("--roles", "dev, on-call", "specs")
+    assert warned.exit_code == 0
+    assert "warning[acl-unknown-role]" in warned.output
+    assert 'did you mean "on-call"?' in warned.output
+    assert "acl" not in lint("--roles", "dev,on-cal", "specs").output
+
+
 def test_json_holds_every_field_of_a_finding(specs: Path) -> None:
     (specs / "restart.yaml").write_text(BROKEN)
 

@@ -38,7 +38,7 @@ from spincycle.v1 import (
 from spincycle.v1 import request_manager_service_pb2 as rm
 
 if TYPE_CHECKING:
-    from spincycle.v1 import access_service_pb2
+    from spincycle.v1 import access_service_pb2, audit_service_pb2
 
 _POLL = 1.0
 """Seconds between two looks at a journal that is followed."""
@@ -212,6 +212,23 @@ class RestBackend:
         async for event in self._events(request_id, ["requestsOnly", "output"]):
             if event.HasField("output"):
                 yield event.output
+
+    async def audit(
+        self, selected: audit_service_pb2.AuditFilter, limit: int
+    ) -> list[audit_service_pb2.AuditEntry]:
+        """See Backend."""
+        from spincycle.rest_codec.audit import AUDIT_ENTRY
+
+        query = [("operation", operation) for operation in selected.operations]
+        query += [("denied", "true")] if selected.denied_only else []
+        for name in ("since", "until"):
+            if selected.HasField(name):
+                query.append((name, getattr(selected, name).ToJsonString()))
+        plain = {"requestId": selected.request_id, "caller": selected.caller}
+        query += [(name, value) for name, value in plain.items() if value]
+        query.append(("limit", str(limit)))
+        found = await self._gateway.call("GET", _API + "/audit", query)
+        return [AUDIT_ENTRY.decode(one) for one in found]
 
     async def who_am_i(self) -> access_service_pb2.WhoAmIResponse:
         """See Backend."""

@@ -59,8 +59,15 @@ class LintWorkers:
         self._slots = asyncio.Semaphore(limits.workers)
         self._calls = 0
 
-    async def check(self, files: Sequence[Source], job_types: Iterable[str]) -> list[Finding]:
+    async def check(
+        self,
+        files: Sequence[Source],
+        job_types: Iterable[str],
+        roles: Iterable[str] | None = None,
+    ) -> list[Finding]:
         """Return the findings about the files, as many as fit into a response.
+
+        `roles` are those that callers can have; None if that is not known.
 
         Raises:
             InvalidInput: there are too many files or bytes, or a path is too long.
@@ -74,6 +81,7 @@ class LintWorkers:
             sorted(job_types),
             limits.seconds,
             limits.memory,
+            None if roles is None else sorted(roles),
         )
         if self._calls >= limits.workers + limits.waiting:
             raise LintBusy(limits.waiting)

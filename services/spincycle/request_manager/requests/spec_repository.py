@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from spincycle.runtime.config import ConfigError
 from spincycle.spec import Finding, LoadResult, Severity, SpecSet, fingerprint_of, load_specs
 from spincycle.spec.finding import Report
 from spincycle.spec.model import BUILT_IN
-from spincycle.spec.sequence_checks import NOT_ENFORCED
 
 Fingerprint = tuple[tuple[str, int, int, int], ...]
 """Names and metadata of the spec files, as `fingerprint_of` returns them."""
+
+
+KnownRoles = Callable[[], frozenset[str] | None]
+"""Returns the roles that callers can have; None if that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,11 @@ class Reloaded:
 
 
 class SpecRepository:
-    """Holds the current specs; invalid or emptied specs never replace valid ones."""
+    """Holds the current specs; invalid or emptied specs never replace valid ones.
+
+    Attributes:
+        roles: returns the roles that callers can have; None if that is not known.
+    """
 
     def __init__(
         self,
@@ -36,6 +44,7 @@ class SpecRepository:
         job_types: frozenset[str],
         specs: SpecSet,
         fingerprint: Fingerprint,
+        roles: KnownRoles = lambda: None,
         *,
         allow_empty: bool = False,
     ) -> None:
@@ -43,19 +52,27 @@ class SpecRepository:
         self._job_types = job_types
         self._specs = specs
         self._fingerprint = fingerprint
+        self.roles = roles
         self._allow_empty = allow_empty
         self._loading = asyncio.Lock()
 
     @classmethod
     async def open(
-        cls, directory: Path, job_types: frozenset[str], *, allow_empty: bool = False
+        cls,
+        directory: Path,
+        job_types: frozenset[str],
+        roles: KnownRoles = lambda: None,
+        *,
+        allow_empty: bool = False,
     ) -> SpecRepository:
         """Load the specs for the first time.
+
+        `roles` returns the roles that callers can have; None if that is not known.
 
         Raises:
             ConfigError: the specs are invalid; it names every error.
         """
-        fingerprint, result = await asyncio.to_thread(_read, directory, job_types)
+        fingerprint, result = await asyncio.to_thread(_read, directory, job_types, roles())
         _log(result.findings)
         if result.specs is None:
             errors = [
@@ -70,8 +87,7 @@ class SpecRepository:
             revision=result.specs.revision,
             requests=len(result.specs.requests()),
         )
-        _log_acls(result.specs)
-        return cls(directory, job_types, result.specs, fingerprint, allow_empty=allow_empty)
+        return cls(directory, job_types, result.specs, fingerprint, roles, allow_empty=allow_empty)
 
     @property
     def specs(self) -> SpecSet:
@@ -87,14 +103,13 @@ class SpecRepository:
         """Load the specs again; if they have errors, the current ones are kept."""
         async with self._loading:
             self._fingerprint, result = await asyncio.to_thread(
-                _read, self._directory, self._job_types
+                _read, self._directory, self._job_types, self.roles()
             )
             if not self._allow_empty:
                 result = _refuse_emptied(self._specs, result)
             old = self._specs.revision
             if result.specs is not None:
                 self._specs = result.specs
-                _log_acls(result.specs)
         _log(result.findings)
         structlog.get_logger().info(
             "specs reloaded" if result.specs else "specs kept",
@@ -114,10 +129,12 @@ class SpecRepository:
                 await self.reload()
 
 
-def _read(directory: Path, job_types: frozenset[str]) -> tuple[Fingerprint, LoadResult]:
+def _read(
+    directory: Path, job_types: frozenset[str], roles: frozenset[str] | None
+) -> tuple[Fingerprint, LoadResult]:
     # In this order: a change during the loading is then detected by the next comparison.
     fingerprint = fingerprint_of(directory)
-    return fingerprint, load_specs(directory, job_types)
+    return fingerprint, load_specs(directory, job_types, roles)
 
 
 def _refuse_emptied(old: SpecSet, loaded: LoadResult) -> LoadResult:
@@ -153,15 +170,5 @@ def _files(specs: SpecSet) -> set[str]:
 def _log(findings: list[Finding]) -> None:
     log = structlog.get_logger()
     for found in findings:
-        if found.code == NOT_ENFORCED:
-            # _log_acls logs all of these in one line.
-            continue
         level = log.error if found.severity is Severity.ERROR else log.warning
         level("spec finding", code=found.code, place=found.place, finding=found.text)
-
-
-def _log_acls(specs: SpecSet) -> None:
-    """Log the requests that have ACLs: any caller may still start and stop them."""
-    requests = [sequence.name for sequence in specs.requests() if sequence.acl]
-    if requests:
-        structlog.get_logger().warning("acl not enforced", requests=requests)

@@ -269,6 +269,6 @@ class Recovery:
             await self._store.hold_claims([orphan], self._policy.retry_delay)
 
     async def _suspend(self, states: Sequence[Suspended]) -> list[BaseException | None]:
-        rebuilt = await self._stores.reports.suspend(states)
+        rebuilt = await self._stores.reports.suspend(states, recovered=True)
         self._changes.publish({request_id for request_id, _, _ in rebuilt})
         return [None for _ in states]

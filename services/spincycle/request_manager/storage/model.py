@@ -43,6 +43,7 @@ class NewRequest:
         content_hash: hash that distinguishes calls with the same idempotency key.
         job_chain: the chain, serialized.
         max_running: most requests of the type that run at once; None means no limit.
+        approved_plan_hash: plan that the caller expected; empty if it expected none.
         open_limit: most requests of the user that have not ended, this one included; None means no
             limit.
     """
@@ -64,6 +65,7 @@ class NewRequest:
     max_running: int | None = None
     open_limit: int | None = None
     requirements: Requirements = NO_REQUIREMENTS
+    approved_plan_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)

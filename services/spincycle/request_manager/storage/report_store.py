@@ -64,18 +64,24 @@ class ReportStore:
         )
         return {_key(row) for row in rows}
 
-    async def suspend(self, reports: Sequence[Suspended]) -> dict[ReportKey, State]:
+    async def suspend(
+        self, reports: Sequence[Suspended], *, recovered: bool = False
+    ) -> dict[ReportKey, State]:
         """Store saved states and take the requests from their runners.
+
+        With `recovered` they are audited as recovered by the installation.
 
         Return the new state, SUSPENDED or STOPPED, of the requests whose report was applied, by the
         key of the report.
         """
         states: dict[ReportKey, State] = {}
         for portion in in_portions(reports, lambda report: len(report.suspended_job_chain)):
-            states |= await self._suspend(portion)
+            states |= await self._suspend(portion, recovered=recovered)
         return states
 
-    async def _suspend(self, reports: Sequence[Suspended]) -> dict[ReportKey, State]:
+    async def _suspend(
+        self, reports: Sequence[Suspended], *, recovered: bool
+    ) -> dict[ReportKey, State]:
         rows = await self._database.fetch(
             "suspend_requests",
             **_columns(reports),
@@ -84,6 +90,7 @@ class ReportStore:
             suspended_job_chains=[report.suspended_job_chain for report in reports],
             job_types=[json_text(sorted(report.job_types)) for report in reports],
             waits=[interval(report.wait) if report.wait else None for report in reports],
+            recovered=recovered,
         )
         states = {_key(row): State(row["state"]) for row in rows}
         self._counts.count_stopped(states.values())

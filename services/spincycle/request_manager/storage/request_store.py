@@ -76,6 +76,9 @@ class RequestStore:
                     "job_types": sorted(request.requirements.job_types),
                     "runner_id": runners.get(request.request_id),
                     "lease": interval(lease),
+                    "approved_plan_hash": request.approved_plan_hash,
+                    "on_behalf_of": request.actor.on_behalf_of,
+                    **request.actor.columns,
                 }
                 for request in requests
             ],
@@ -91,6 +94,8 @@ class RequestStore:
         """
         values = asdict(rerun)
         del values["actor"]
+        values |= rerun.actor.columns
+        values["on_behalf_of"] = rerun.actor.on_behalf_of
         values["user"] = rerun.actor.user
         values["idempotency_key"] = rerun.idempotency_key or None
         values["job_types"] = sorted(rerun.job_types)
