@@ -132,7 +132,7 @@ class InternalConfig(IdentityConfig, frozen=True):
     letters, and the SPIFFE ID of the service that has it."""
 
     allow_unidentified: bool = False
-    """Allow calls without identity and in plain text: whoever reaches the listener may then run
+    """Allow calls without identity and in plain text: all who reach the listener may then run
     commands on runners and change every request. Otherwise startup fails without certificates and
     without tokens."""
 

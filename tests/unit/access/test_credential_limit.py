@@ -37,7 +37,7 @@ async def endless() -> AsyncIterator[int]:
 
 
 class Badges:
-    """Accepts whoever is in `accepted`, which changes when `change` is set."""
+    """Accepts the caller that `accepted` returns, which changes when `change` is set."""
 
     name = "badges"
 
