@@ -461,6 +461,14 @@ async def test_a_key_that_was_stored_without_a_user_is_found_for_every_caller(
     assert (again.request.id, again.existed) == (first, True)
     assert (of_other.request.id, of_other.existed) == (first, True)
 
+    # A key of the caller's own comes first.
+    own = (await callers[ADMIN].create(idempotency_key="own")).request.id
+    await connection.execute(
+        "UPDATE request_manager.requests SET idempotency_key = 'old' WHERE request_id = $1", own
+    )
+    assert (await callers[ADMIN].create(idempotency_key="old")).request.id == own
+    assert (await callers[DEV].create(idempotency_key="old")).request.id == first
+
 
 async def test_callers_see_who_they_are_and_why_they_may(callers: Callers) -> None:
     caller = Caller("dana", ("dev", "on-call"), "oidc", expires_at=1_900_000_000.5)
