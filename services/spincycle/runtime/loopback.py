@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 
 
@@ -25,11 +26,10 @@ def is_loopback(listen: str) -> bool:
 def host_of_listener(host: str, *, is_ipv6: bool) -> str:
     """Return the address at which callers over loopback reach a listener on `host`."""
     host = host.strip("[]")
-    try:
-        ip_address(host)
-    except ValueError:
-        return "::1" if is_ipv6 else "127.0.0.1"
-    return host
+    with suppress(ValueError):
+        if not ip_address(host).is_unspecified:
+            return host
+    return "::1" if is_ipv6 else "127.0.0.1"
 
 
 def check_plaintext(listen: str, setting: str, *, allowed: bool, encrypt: str) -> None:
