@@ -25,6 +25,10 @@ class LateGroup(click.Group):
             "spincycle.admin.grant_keys:grant_keys",
             "Make and rotate the keys of append grants.",
         ),
+        "secrets": (
+            "spincycle.admin.secrets:secrets",
+            "Make and rotate the keys that seal secrets.",
+        ),
         "tokens": ("spincycle.admin.tokens:tokens", "Make bearer tokens of callers."),
         "keys": ("spincycle.admin.keys:keys", "Make the key that signs the audit log."),
         "audit": ("spincycle.admin.audit:audit", "Verify the audit log."),

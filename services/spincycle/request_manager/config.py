@@ -19,6 +19,22 @@ from spincycle.runtime.config import (
 )
 
 
+class SecretsConfig(Section, frozen=True):
+    """How the values of secret arguments are stored."""
+
+    key_file: Path | None = None
+    """File of the sealing keys, which all request managers share. Read again when it changes.
+    Without it, requests with secret arguments are refused."""
+
+    plaintext: bool = False
+    """Store secrets in clear. With key_file, what is sealed is read, and nothing more is sealed:
+    the step in which request managers get their first key."""
+
+    allow_clear_rows: bool = False
+    """Whether the request manager starts while secrets are in clear that were stored before it had
+    a key. `spincycle secrets rotate` seals them."""
+
+
 class AuditConfig(Section, frozen=True):
     """The audit log."""
 
@@ -75,6 +91,9 @@ class RequestManagerConfig(Config, frozen=True):
 
     access: AccessConfig = AccessConfig()
     """What they may do."""
+
+    secrets: SecretsConfig = SecretsConfig()
+    """How the values of secret arguments are stored."""
 
     audit: AuditConfig = AuditConfig()
     """Seals of the audit log."""

@@ -58,6 +58,7 @@ from spincycle.request_manager.storage.request_counts import RequestCounts
 from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.request_manager.storage.runner_store import RunnerStore
 from spincycle.request_manager.storage.seal_store import SealStore
+from spincycle.request_manager.storage.secret_columns import SecretColumns
 from spincycle.request_manager.watch.cursor_replay import CursorReplay, ReplayStores
 from spincycle.request_manager.watch.hub import Hub
 from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
@@ -66,6 +67,7 @@ from spincycle.request_manager.watch.snapshots import RequestSnapshots
 from spincycle.request_manager.watch.subscriptions import Subscriptions
 from spincycle.rpc.dialer import Dialer
 from spincycle.rpc.identification import RefusedCall, log_refusal
+from spincycle.sealing.secret_sealer import SecretSealer
 from spincycle.v1 import job_chain_pb2
 from spincycle.wire.chain import (
     decode_chain,
@@ -86,6 +88,7 @@ class RequestManager:
         expander: Expander,
         dialer: Dialer,
         grant_keys: GrantKeyFile | None,
+        secret_sealer: SecretSealer,
         plugin: Plugin | None = None,
     ) -> None:
         self._config = config
@@ -109,10 +112,11 @@ class RequestManager:
         key = None if config.audit.signing_key is None else SigningKey(config.audit.signing_key)
         self.sealer = Sealer(SealStore(database), key, config.audit.seal_interval)
         counts = RequestCounts()
-        store = RequestStore(database, counts)
-        archive_store = ArchiveStore(database, encode_periods)
+        columns = SecretColumns(secret_sealer)
+        store = RequestStore(database, counts, columns)
+        archive_store = ArchiveStore(database, encode_periods, columns)
         dispatch_store = DispatchStore(database, counts)
-        report_store = ReportStore(database, counts)
+        report_store = ReportStore(database, counts, columns)
         runner_store = RunnerStore(database)
         self._job_log = JobLogClient(config.job_log, dial=dialer.to(JOB_LOG))
         archive = ChainArchive(archive_store, self._job_log, rebuild)
@@ -191,7 +195,9 @@ class RequestManager:
             report_store, archive_store, self.changes, self.dispatcher, adopt
         )
         self.metrics = Metrics()
-        register_metrics(self.metrics, counts, dispatch_store, self.dispatcher, self.recovery)
+        register_metrics(
+            self.metrics, counts, dispatch_store, self.dispatcher, self.recovery, secret_sealer
+        )
         register_denials(self.metrics, self.access.denials)
         self.metrics.batches(creator.coalescers | reports.coalescers | control.coalescers)
         self.use_cases = UseCases(

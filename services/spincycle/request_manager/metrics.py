@@ -10,6 +10,7 @@ from spincycle.request_manager.runners.recovery import Recovery
 from spincycle.request_manager.storage.dispatch_store import DispatchStore
 from spincycle.request_manager.storage.model import QueuedRequests
 from spincycle.request_manager.storage.request_counts import RequestCounts
+from spincycle.sealing.secret_sealer import SecretSealer
 
 
 def register_metrics(
@@ -18,6 +19,7 @@ def register_metrics(
     store: DispatchStore,
     dispatcher: Dispatcher,
     recovery: Recovery,
+    sealer: SecretSealer,
 ) -> None:
     """Register the counters of the parts of a request manager, and the queue in the database."""
     queue = QueuedRequests(0, 0, 0.0)
@@ -59,6 +61,11 @@ def register_metrics(
         "spincycle_requests_recovered",
         "Requests of lost runners, and of runners that did not respond, that were rebuilt",
         lambda: float(recovery.recovered),
+    )
+    metrics.counter(
+        "spincycle_sealed_data_unreadable",
+        "Sealed chains, saved states and hashes of calls that could not be opened",
+        lambda: float(sealer.unreadable),
     )
     metrics.counter(
         "spincycle_runners_given_up",

@@ -24,6 +24,7 @@ from spincycle.request_manager.storage.row_values import (
     interval,
     json_text,
 )
+from spincycle.request_manager.storage.secret_columns import SecretColumns
 
 
 class ReportStore:
@@ -32,9 +33,10 @@ class ReportStore:
     Every method raises DatabaseUnavailable while the database is away.
     """
 
-    def __init__(self, database: Database, counts: RequestCounts) -> None:
+    def __init__(self, database: Database, counts: RequestCounts, columns: SecretColumns) -> None:
         self._database = database
         self._counts = counts
+        self._columns = columns
 
     async def finish(self, reports: Sequence[Finished]) -> tuple[set[ReportKey], bool]:
         """End requests.
@@ -82,12 +84,21 @@ class ReportStore:
     async def _suspend(
         self, reports: Sequence[Suspended], *, recovered: bool
     ) -> dict[ReportKey, State]:
+        states_to_store = [report.suspended_job_chain for report in reports]
+        sealed_unders: list[str | None] = [None] * len(reports)
+        for place, report in enumerate(reports):
+            if report.has_secrets:
+                sealed = await self._columns.seal_state(
+                    report.request_id, report.suspended_job_chain
+                )
+                states_to_store[place], sealed_unders[place] = sealed.data, sealed.sealed_under
         rows = await self._database.fetch(
             "suspend_requests",
             **_columns(reports),
             finished_jobs=[report.finished_jobs for report in reports],
             reasons=[report.reason for report in reports],
-            suspended_job_chains=[report.suspended_job_chain for report in reports],
+            suspended_job_chains=states_to_store,
+            sealed_unders=sealed_unders,
             job_types=[json_text(sorted(report.job_types)) for report in reports],
             waits=[interval(report.wait) if report.wait else None for report in reports],
             recovered=recovered,
