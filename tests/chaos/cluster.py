@@ -158,7 +158,16 @@ class Cluster:
             )
 
         for number, port in enumerate(self._ports["JL"]):
-            self.job_logs.append(member("JL", "job-log", number, port, DATABASE__DSN=dsn))
+            self.job_logs.append(
+                member(
+                    "JL",
+                    "job-log",
+                    number,
+                    port,
+                    DATABASE__DSN=dsn,
+                    REQUEST_MANAGER=transport.address("RM"),
+                )
+            )
         for number, port in enumerate(self._ports["RM"]):
             self.request_managers.append(
                 member(

@@ -15,6 +15,7 @@ from spincycle.job_runner import journal_stream
 from spincycle.job_runner import process as runner_process
 from spincycle.model.job_chain import JobChain, SuspendedJobChain
 from spincycle.model.journal_entry import JournalEntry
+from spincycle.request_manager import manager as manager_parts
 from spincycle.request_manager import process as manager_process
 
 
@@ -38,7 +39,7 @@ def forget_the_journal() -> None:
     ) -> SuspendedJobChain:
         return rebuild(chain, [], epoch, started_at)
 
-    setattr(manager_process, "rebuild", from_the_beginning)  # noqa: B010 # it exports no such name
+    setattr(manager_parts, "rebuild", from_the_beginning)  # noqa: B010 # it exports no such name
     manager_process.main()
 
 

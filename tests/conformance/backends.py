@@ -23,6 +23,10 @@ from spincycle.internal.v1 import (
 from spincycle.rpc.limits import INTERNAL
 from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.v1 import (
+    access_service_pb2,
+    access_service_pb2_grpc,
+    audit_service_pb2,
+    audit_service_pb2_grpc,
     job_log_service_pb2,
     job_log_service_pb2_grpc,
     request_manager_service_pb2,
@@ -36,13 +40,14 @@ ReplySource = Reply | Callable[[Any], Any]
 
 
 class Backend:
-    """A process whose methods return preset replies and record their requests.
+    """A process whose methods return preset replies and record their requests and metadata.
 
     `services` are those of its internal listener, each with its generated stubs.
     """
 
     def __init__(self, *services: tuple[ServiceDescriptor, Any]) -> None:
         self.received: dict[str, list[Any]] = defaultdict(list)
+        self.metadata: dict[str, list[dict[str, str | bytes]]] = defaultdict(list)
         self._replies: dict[str, ReplySource] = {}
         self._services = services
         self.address = ""
@@ -92,6 +97,7 @@ class Backend:
 
     def _unary(self, name: str) -> Any:
         async def answer(_: Any, request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            self.metadata[name].append(dict(context.invocation_metadata() or ()))
             reply = await self._reply(name, request)
             if isinstance(reply, Exception):
                 raise reply
@@ -103,6 +109,7 @@ class Backend:
         async def stream(
             _: Any, request: Any, context: grpc.aio.ServicerContext[Any, Any]
         ) -> AsyncIterator[Any]:
+            self.metadata[name].append(dict(context.invocation_metadata() or ()))
             requests = request if client_streaming else _only(request)
             async for message in requests:
                 reply = await self._reply(name, message)
@@ -132,6 +139,8 @@ def request_manager() -> Backend:
             request_manager_service_pb2, "RequestManagerService", request_manager_service_pb2_grpc
         ),
         _service(spec_service_pb2, "SpecService", spec_service_pb2_grpc),
+        _service(access_service_pb2, "AccessService", access_service_pb2_grpc),
+        _service(audit_service_pb2, "AuditService", audit_service_pb2_grpc),
         _service(
             runner_coordination_service_pb2,
             "RunnerCoordinationService",

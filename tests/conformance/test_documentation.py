@@ -18,8 +18,8 @@ from spincycle.internal.v1 import job_runner_service_pb2 as jr
 from spincycle.internal.v1 import journal_service_pb2 as journal_pb2
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
 from spincycle.runtime.version import VERSION
-from spincycle.v1 import job_log_service_pb2 as jl
 from spincycle.v1 import (
+    access_service_pb2,
     job_output_pb2,
     plan_pb2,
     request_event_pb2,
@@ -29,6 +29,7 @@ from spincycle.v1 import (
     status_pb2,
     waiting_pb2,
 )
+from spincycle.v1 import job_log_service_pb2 as jl
 from spincycle.v1 import request_manager_service_pb2 as rm
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "rest.md"
@@ -149,6 +150,14 @@ def answers_of(stack: Stack) -> None:
         Resume=rm.ResumeResponse(request=running),
         Rerun=rm.RerunResponse(request=again),
         Skip=rm.SkipResponse(request=again),
+        WhoAmI=access_service_pb2.WhoAmIResponse(
+            name="dana", roles=["ops"], authenticator="token-file"
+        ),
+        CheckAccess=access_service_pb2.CheckAccessResponse(
+            rule="no-operation",
+            message="you may not start drain: no role of the caller has the operation",
+            granting_roles=["lead", "admin"],
+        ),
         Lint=spec_service_pb2.LintResponse(findings=[finding]),
         ReloadSpecs=spec_service_pb2.ReloadSpecsResponse(specs_hash="a91e"),
         Watch=lambda request: [

@@ -300,5 +300,6 @@ async def test_a_gateway_without_a_usable_certificate_does_not_start(
 async def test_a_gateway_with_a_certificate_may_listen_beyond_loopback(
     authority: Authority,
 ) -> None:
-    async with https(authority, SPINCYCLE_GATEWAY_LISTEN="0.0.0.0:0") as served:
+    everybody = {"SPINCYCLE_GATEWAY_LISTEN": "0.0.0.0:0", "SPINCYCLE_GATEWAY_AUTH__NONE": "true"}
+    async with https(authority, **everybody) as served:
         assert served.host == "0.0.0.0"

@@ -80,6 +80,8 @@ def started(**environment: str) -> Iterator[Whole]:
         "SPINCYCLE_GATEWAY_DUMPABLE": "true",
         "SPINCYCLE_GATEWAY_LEGACY_RUNNER_LISTEN": "127.0.0.1:0",
         "SPINCYCLE_GATEWAY_JOB_RUNNER_LISTEN": "127.0.0.1:0",
+        # The original's callers have no names.
+        **{f"SPINCYCLE_{name}_AUTH__NONE": "true" for name in ("RM", "JL", "GATEWAY")},
         **{f"SPINCYCLE_{name}_LEGACY_RUNNER_CALLS": "true" for name in ("RM", "JR", "JL")},
         **environment,
     }

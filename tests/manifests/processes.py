@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
@@ -19,6 +20,8 @@ from spincycle.dev.ports import free_port
 
 APPEND_GRANTS = "append-grants"
 
+ACCESS_TOKENS = "access-tokens"
+
 
 class Processes:
     """Starts workloads as their manifests say, but on free ports, and ends them.
@@ -29,6 +32,7 @@ class Processes:
 
     Attributes:
         authority: issues the certificates that the manifests ask for.
+        token: token of an operator.
     """
 
     def __init__(self, manifests: Manifests, directory: Path, dsn: str = DSN) -> None:
@@ -45,6 +49,10 @@ class Processes:
             files = {"tls.crt": certificate, "tls.key": key, "ca.crt": self.authority.file}
             mount(directory / secret, {name: file.read_text() for name, file in files.items()})
         mount(directory / APPEND_GRANTS, {"keys": f"first {secrets.token_hex(32)}\n"})
+        self.token = secrets.token_urlsafe(32)
+        digest = hashlib.sha256(self.token.encode()).hexdigest()
+        tokens = f"operator: {{roles: [admin], sha256: {digest}}}\n"
+        mount(directory / ACCESS_TOKENS, {"tokens.yaml": tokens})
         for name, stored in manifests.of_kind("ConfigMap").items():
             mount(directory / name, stored["data"])
 

@@ -70,6 +70,9 @@ async def test_a_request_runs_through_and_each_port_has_the_listener_that_it_is_
 
         await until(is_ready)
         request = {"type": "test", "args": {"sleepTime": "1"}}
+        unknown = {"Authorization": "Bearer another"}
+        refused = await client.post("/api/v1/requests", json=request, headers=unknown)
+        assert refused.status_code == 401, refused.text
         created = await client.post("/api/v1/requests", json=request)
         assert created.status_code == 201, created.text
 
@@ -105,6 +108,7 @@ async def gateway(manifests: Manifests, processes: Processes) -> AsyncIterator[h
         base_url=f"https://{processes.addresses('gateway')['http']}",
         verify=ssl.create_default_context(cafile=str(processes.authority.file)),
         event_hooks={"request": [by_name]},
+        headers={"Authorization": f"Bearer {processes.token}"},
     ) as client:
         yield client
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Literal
@@ -39,6 +39,10 @@ PREFIXES = {REQUEST_MANAGER: "RM", JOB_LOG: "JL", JOB_RUNNER: "JR", GATEWAY: "GA
 LISTENING = (REQUEST_MANAGER, JOB_LOG, JOB_RUNNER)
 """Services that have an internal listener."""
 
+Settings = Mapping[str, Mapping[str, str]]
+
+NO_SETTINGS: Settings = {}
+
 ROGUE = "rogue"
 """Instance of the job runner that a test plays."""
 
@@ -48,13 +52,17 @@ UNLIMITED = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_le
 class Installation:
     """One process of each service.
 
+    Args:
+        dsn: address of an empty database.
+        settings: further settings by service, for example {REQUEST_MANAGER: {"GRACE": "1"}}.
+
     Attributes:
         authority: issues the certificates of the services, and of callers in tests.
         internal: addresses of the internal listeners by service.
         public: addresses of the public listeners by service.
     """
 
-    def __init__(self, home: Path, dsn: str) -> None:
+    def __init__(self, home: Path, dsn: str, settings: Settings = NO_SETTINGS) -> None:
         self.home = home
         self.authority = Authority(home / "certificates")
         self.internal = {service: local(free_port()) for service in LISTENING}
@@ -63,6 +71,7 @@ class Installation:
         }
         self.members: dict[str, Member] = {}
         self._dsn = dsn
+        self._settings = settings
         key = secrets.token_bytes(32)
         self._grant_keys = GrantKeys({"1": key})
         self._key_file = home / "grant-keys"
@@ -77,7 +86,7 @@ class Installation:
             "JOB_LOG": self.internal[JOB_LOG],
         }
         specs = {"SPECS_DIR": str(SPECS), "JOB_LOG": self.internal[JOB_LOG]}
-        self._add(JOB_LOG, database)
+        self._add(JOB_LOG, database | {"REQUEST_MANAGER": self.internal[REQUEST_MANAGER]})
         self._add(REQUEST_MANAGER, database | specs)
         self._add(JOB_RUNNER, others)
         self._add(GATEWAY, others | {"JOB_RUNNER": self.internal[JOB_RUNNER]})
@@ -211,6 +220,7 @@ class Installation:
             "INTERNAL__KEY": str(key),
             "INTERNAL__CA": str(self.authority.file),
             **settings,
+            **self._settings.get(service, {}),
         }
         probed, protocol = self.public.get(service, ""), "http"
         if service in LISTENING:
@@ -247,10 +257,15 @@ class Installation:
 
 
 @contextmanager
-def running_installation(dsn: str) -> Iterator[Installation]:
-    """Run an installation on an empty database for the duration of a `with` block."""
+def running_installation(
+    dsn: str, settings: Callable[[Path], Settings] = lambda _: NO_SETTINGS
+) -> Iterator[Installation]:
+    """Run an installation on an empty database for the duration of a `with` block.
+
+    `settings` gets the directory of the installation, for files that the settings name.
+    """
     with temporary_home() as home:
-        installation = Installation(home, dsn)
+        installation = Installation(home, dsn, settings(home))
         try:
             installation.start()
             yield installation

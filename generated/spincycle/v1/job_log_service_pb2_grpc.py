@@ -31,6 +31,11 @@ class JobLogServiceStub:
 
     The journal is the source of truth about what ran. Job runners write it through an internal
     service that is not reachable on this listener.
+
+    Where callers are authenticated, every method fails with NOT_FOUND (reason REQUEST_NOT_FOUND) if
+    there is no such request or the caller may not view it. Request managers decide that: UNAVAILABLE
+    (reason SERVICE_UNAVAILABLE) while none does. A decision holds for at most 5 seconds, after which
+    a stream ends with these errors, too.
     """
 
     def __init__(self, channel):
@@ -62,6 +67,11 @@ class JobLogServiceServicer:
 
     The journal is the source of truth about what ran. Job runners write it through an internal
     service that is not reachable on this listener.
+
+    Where callers are authenticated, every method fails with NOT_FOUND (reason REQUEST_NOT_FOUND) if
+    there is no such request or the caller may not view it. Request managers decide that: UNAVAILABLE
+    (reason SERVICE_UNAVAILABLE) while none does. A decision holds for at most 5 seconds, after which
+    a stream ends with these errors, too.
     """
 
     def GetEntry(self, request, context):
@@ -74,8 +84,8 @@ class JobLogServiceServicer:
 
     def ListEntries(self, request, context):
         """ListEntries returns the entries of one request, a page at a time, by job id and try or by
-        position. A request that does not exist has no entries. INVALID_ARGUMENT (reason
-        INVALID_PAGE_TOKEN): the token belongs to another list.
+        position. Where callers are not authenticated, a request that does not exist has no entries.
+        INVALID_ARGUMENT (reason INVALID_PAGE_TOKEN): the token belongs to another list.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -127,6 +137,11 @@ class JobLogService:
 
     The journal is the source of truth about what ran. Job runners write it through an internal
     service that is not reachable on this listener.
+
+    Where callers are authenticated, every method fails with NOT_FOUND (reason REQUEST_NOT_FOUND) if
+    there is no such request or the caller may not view it. Request managers decide that: UNAVAILABLE
+    (reason SERVICE_UNAVAILABLE) while none does. A decision holds for at most 5 seconds, after which
+    a stream ends with these errors, too.
     """
 
     @staticmethod

@@ -18,6 +18,11 @@ class JobLogServiceStub:
 
     The journal is the source of truth about what ran. Job runners write it through an internal
     service that is not reachable on this listener.
+
+    Where callers are authenticated, every method fails with NOT_FOUND (reason REQUEST_NOT_FOUND) if
+    there is no such request or the caller may not view it. Request managers decide that: UNAVAILABLE
+    (reason SERVICE_UNAVAILABLE) while none does. A decision holds for at most 5 seconds, after which
+    a stream ends with these errors, too.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -27,8 +32,8 @@ class JobLogServiceStub:
     """
     ListEntries: _aio.UnaryUnaryMultiCallable[_job_log_service_pb2.ListEntriesRequest, _job_log_service_pb2.ListEntriesResponse]
     """ListEntries returns the entries of one request, a page at a time, by job id and try or by
-    position. A request that does not exist has no entries. INVALID_ARGUMENT (reason
-    INVALID_PAGE_TOKEN): the token belongs to another list.
+    position. Where callers are not authenticated, a request that does not exist has no entries.
+    INVALID_ARGUMENT (reason INVALID_PAGE_TOKEN): the token belongs to another list.
     """
     Tail: _aio.UnaryStreamMultiCallable[_job_log_service_pb2.TailRequest, _job_log_service_pb2.TailResponse]
     """Tail streams the entries of one request in journal order after a position: first those that
@@ -47,6 +52,11 @@ class JobLogServiceServicer(metaclass=_abc_1.ABCMeta):
 
     The journal is the source of truth about what ran. Job runners write it through an internal
     service that is not reachable on this listener.
+
+    Where callers are authenticated, every method fails with NOT_FOUND (reason REQUEST_NOT_FOUND) if
+    there is no such request or the caller may not view it. Request managers decide that: UNAVAILABLE
+    (reason SERVICE_UNAVAILABLE) while none does. A decision holds for at most 5 seconds, after which
+    a stream ends with these errors, too.
     """
 
     @_abc_1.abstractmethod
@@ -66,8 +76,8 @@ class JobLogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _aio.ServicerContext[_job_log_service_pb2.ListEntriesRequest, _abc.Awaitable[_job_log_service_pb2.ListEntriesResponse]],
     ) -> _abc.Awaitable[_job_log_service_pb2.ListEntriesResponse]:
         """ListEntries returns the entries of one request, a page at a time, by job id and try or by
-        position. A request that does not exist has no entries. INVALID_ARGUMENT (reason
-        INVALID_PAGE_TOKEN): the token belongs to another list.
+        position. Where callers are not authenticated, a request that does not exist has no entries.
+        INVALID_ARGUMENT (reason INVALID_PAGE_TOKEN): the token belongs to another list.
         """
 
     @_abc_1.abstractmethod

@@ -6,11 +6,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol, TypeVar, runtime_checkable
 
 from spincycle.access.caller import Caller
+from spincycle.access.credential_limit import CredentialLimit
 from spincycle.access.credentials import MAX_TOKEN_BYTES, Credentials
-from spincycle.errors import NotAuthenticated
+from spincycle.errors import AuthenticationUnavailable, NotAuthenticated
 
 _BEARER = "bearer "
 
@@ -40,7 +42,7 @@ OnChange = Callable[[], Awaitable[None]]
 
 
 @runtime_checkable
-class Watched(Protocol):
+class Watched(Authenticator, Protocol):
     """An authenticator that follows changes of what it accepts."""
 
     async def watch(self, on_change: OnChange) -> None:
@@ -57,6 +59,7 @@ class Authentication:
 
     def __init__(self, authenticators: Sequence[Authenticator]) -> None:
         self._authenticators = tuple(authenticators)
+        self._streams: set[CredentialLimit] = set()
         self.outcomes: Counter[tuple[str, str]] = Counter()
 
     @property
@@ -102,10 +105,29 @@ class Authentication:
         async with asyncio.TaskGroup() as group:
             for one in self._authenticators:
                 if isinstance(one, Watched):
-                    group.create_task(one.watch(self._recheck))
+                    group.create_task(one.watch(partial(self._recheck, one)))
 
-    async def _recheck(self) -> None:
-        """End the streams of callers whose credentials are no longer valid."""
+    def limit(self, caller: Caller, credentials: Credentials) -> CredentialLimit:
+        """Return the limit of a stream of a caller, which ends when its credential is revoked."""
+        return CredentialLimit(caller, credentials, self._streams)
+
+    async def _recheck(self, authenticator: Authenticator) -> None:
+        """End the streams of an authenticator's callers that it would no longer accept."""
+        for stream in list(self._streams):
+            before, credentials = stream.caller, stream.credentials
+            if before.authenticator != authenticator.name or credentials is None:
+                continue
+            try:
+                caller = await authenticator.authenticate(credentials)
+            except NotAuthenticated as error:
+                stream.end(error.problem)
+            except AuthenticationUnavailable:
+                continue
+            else:
+                if caller is None:
+                    stream.end("the credential was revoked")
+                elif (caller.name, caller.roles) != (before.name, before.roles):
+                    stream.end("the roles of the caller have changed; repeat the call")
 
 
 def bearer_token(credentials: Credentials) -> str:

@@ -16,7 +16,7 @@ from spincycle.admin.failure import fail
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from spincycle.identity.signing_keys import PublicKey
+    from spincycle.identity.signing_keys import VerifyingKey
     from spincycle.request_manager.audit.verification import Verification
 
 CHANGED = 1
@@ -78,11 +78,11 @@ def verify(key_files: tuple[Path, ...], heads: tuple[bytes, ...], dsn: str | Non
     import asyncpg
 
     from spincycle.errors import DatabaseUnavailable
-    from spincycle.identity.signing_keys import PublicKey
+    from spincycle.identity.signing_keys import VerifyingKey
     from spincycle.runtime.config import ConfigError
 
     try:
-        keys = [PublicKey.read(file) for file in key_files]
+        keys = [VerifyingKey.read(file) for file in key_files]
         result = asyncio.run(_verify(dsn, keys, heads))
     except (ConfigError, DatabaseUnavailable, asyncpg.PostgresError, ValueError) as error:
         fail(f"not verified: {error}")
@@ -95,7 +95,7 @@ def verify(key_files: tuple[Path, ...], heads: tuple[bytes, ...], dsn: str | Non
 
 
 async def _verify(
-    dsn: str | None, keys: Sequence[PublicKey], heads: Sequence[bytes]
+    dsn: str | None, keys: Sequence[VerifyingKey], heads: Sequence[bytes]
 ) -> Verification:
     from spincycle.admin.databases import request_manager_database
     from spincycle.request_manager.audit.verification import Verifier

@@ -11,8 +11,9 @@ from typing import Any
 from spincycle.cli.problem import Problem
 
 PLAIN_KEYS = frozenset({"addr", "job-log", "rest", "timeout", "env", "debug", "token-file"})
-CONTEXT_KEYS = PLAIN_KEYS | {"tls"}
+CONTEXT_KEYS = PLAIN_KEYS | {"tls", "login"}
 TLS_KEYS = frozenset({"ca", "cert", "key", "server-name"})
+LOGIN_KEYS = frozenset({"issuer", "client-id", "scopes", "id-token"})
 
 
 @dataclass(slots=True)
@@ -86,6 +87,8 @@ def _check(path: Path, prefix: str, keys: Any, known: frozenset[str]) -> None:
             )
         if key == "tls":
             _check(path, f"{prefix}tls.", value, TLS_KEYS)
+        if key == "login":
+            _check(path, f"{prefix}login.", value, LOGIN_KEYS)
 
 
 def save_file(path: Path, contexts: Contexts) -> None:

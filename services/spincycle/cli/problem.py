@@ -22,6 +22,8 @@ INTERRUPTED = 130
 TERMINATED = 143
 """Exit code after SIGTERM: 128 + SIGTERM."""
 
+_AUTHENTICATE = "log in: spinc login; or set a token: spinc context set <name> --token-file <file>"
+
 _HINTS = {
     "SERVICE_UNAVAILABLE": (
         "is it running? 'spincycle dev' starts every service on this machine; set other addresses "
@@ -40,7 +42,9 @@ _HINTS = {
     "TLS_NOT_TRUSTED": "set the certificates to trust: spinc context set <name> --ca <file>",
     "TLS_OTHER_NAME": "set the name to expect: spinc context set <name> --server-name <name>",
     "TLS_NOT_SPOKEN": "turn TLS off: spinc context set <name> --no-tls",
-    "UNAUTHENTICATED": "set a token: spinc context set <name> --token-file <file>",
+    "NOT_AUTHENTICATED": _AUTHENTICATE,
+    "UNAUTHENTICATED": _AUTHENTICATE,
+    "ACCESS_DENIED": "run 'spinc can <operation> <request|ID>' to see the rule that decides",
 }
 """What to do, by error reason."""
 
@@ -77,9 +81,14 @@ class Problem(Exception):
         return [f"error: {self.message}", *(INDENT + line for line in below)]
 
 
-def from_service_error(error: SpinCycleError) -> Problem:
-    """Return the problem for an error that a service returned, with a hint for its reason."""
+def from_service_error(error: SpinCycleError, withheld: str = "") -> Problem:
+    """Return the problem for an error that a service returned, with a hint for its reason.
+
+    `withheld` says why a token was not sent, if there is one.
+    """
     hint = _HINTS.get(error.reason, "")
+    if withheld and hint == _AUTHENTICATE:
+        hint = withheld
     if error.reason == "INVALID_ARGS":
         kind = error.metadata.get("type")
         hint = f"run 'spinc help {kind or '<request>'}' to list its arguments"

@@ -44,15 +44,19 @@ contexts:
 
 A context with `tls` connects with TLS. `ca` is the file of trusted certificates, `cert` and `key`
 are the client's certificate and private key, and `server-name` is the name to expect in the
-server's certificate. `SPINC_TOKEN` sets the bearer token without a file.
+server's certificate. `SPINC_TOKEN` sets the bearer token without a file. `login` has `issuer`,
+`client-id`, `scopes` and `id-token` for `spinc login`. A token is sent only to the addresses that
+it was stored for; [login.md](../how-to/login.md#where-tokens-are-sent) has the rules.
 
 ## Exit codes
 
 | code | meaning |
 | --- | --- |
-| 0 | success; `watch` and `start --wait`: the request ended COMPLETE |
+| 0 | success; `watch` and `start --wait`: the request ended COMPLETE; `can`: you may |
 | 1 | an error; `watch` and `start --wait`: the request ended FAIL; `running`: it has ended |
+| 1 | `can`: you may not |
 | 2 | `watch` and `running` only: the state of the request could not be read |
+| 2 | `can` only: the decision could not be read |
 | 3 | `watch` and `start --wait` only: the request ended STOPPED |
 | 130 | interrupted with Ctrl-C |
 

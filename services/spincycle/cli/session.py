@@ -65,7 +65,7 @@ class CommandSession:
         try:
             return await call(self._backend)
         except SpinCycleError as error:
-            raise from_service_error(error)
+            raise from_service_error(error, self.settings.withheld)
         finally:
             loop.remove_signal_handler(signal.SIGTERM)
 

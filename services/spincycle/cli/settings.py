@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from spincycle.cli.config_files import Contexts, load_files
+from spincycle.cli.credential import (
+    NO_CREDENTIAL,
+    Credential,
+    from_file,
+    from_login,
+    from_variable,
+    token_file_of,
+)
+from spincycle.cli.login_settings import LoginSettings
 from spincycle.cli.problem import Problem
 
 DEFAULT_ADDR = "127.0.0.1:32310"
 DEFAULT_JOB_LOG = "127.0.0.1:32312"
 DEFAULT_TIMEOUT = 5000
+TOKEN_VARIABLE = "SPINC_TOKEN"  # noqa: S105 # the name of a variable
 DEFAULT_CONFIG = "/etc/spinc/spinc.yaml,~/.spinc.yaml"
 
 
@@ -45,7 +55,10 @@ class Settings:
         env: environment that the user works in; only printed.
         debug: whether to log every call on standard error.
         context: name of the context in use, or empty.
-        token: bearer token, or empty.
+        credential: the bearer token, and the addresses that it is for.
+        login: file in which `spinc login` stores the token for these addresses and this context;
+            None without config files.
+        login_settings: where `spinc login` logs in.
         tls: files of a TLS connection; None for a plaintext one.
         given: options to repeat in commands that spinc prints, in order.
     """
@@ -57,7 +70,9 @@ class Settings:
     env: str = ""
     debug: bool = False
     context: str = ""
-    token: str = field(default="", repr=False)
+    credential: Credential = NO_CREDENTIAL
+    login: Path | None = None
+    login_settings: LoginSettings = field(default_factory=LoginSettings)
     tls: Tls | None = None
     given: tuple[tuple[str, str], ...] = ()
 
@@ -66,6 +81,24 @@ class Settings:
         """Address to print: the gateway's or the request manager's."""
         return self.rest or self.addr
 
+    @property
+    def addresses(self) -> frozenset[str]:
+        """All addresses in use: the gateway's, or those of the services."""
+        return frozenset({self.rest} if self.rest else {self.addr, self.job_log})
+
+    @property
+    def withheld(self) -> str:
+        """Why the token is not sent to an address in use; empty if it is sent to all of them."""
+        credential = self.credential
+        others = sorted(a for a in self.addresses if credential.token and not credential.is_for(a))
+        if not others:
+            return ""
+        own = ", ".join(sorted(credential.addresses or ()))
+        return f"the token of {credential.source} is for {own}, and is not sent to {others[0]}"
+
+
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-~")
+"""Characters of an address or a context that its file name has, too."""
 
 _REPEATED = ("env", "addr", "config", "context", "job-log", "rest")
 
@@ -81,9 +114,8 @@ def resolve(options: Mapping[str, Any], environment: Mapping[str, str]) -> Setti
         for name in ("addr", "job-log", "rest", "timeout", "env", "debug", "config", "context")
         if environment.get(variable := "SPINC_" + name.upper().replace("-", "_"))
     }
-    if token := environment.get("SPINC_TOKEN"):
-        from_environment["token"] = token
-    files = load_files(config_paths(options, environment))
+    paths = config_paths(options, environment)
+    files = load_files(paths)
     name = options.get("context") or from_environment.get("context") or files.current
     merged: dict[str, Any] = {**files.plain, **_context(files, name)}
     for source in (from_environment, options):
@@ -91,7 +123,10 @@ def resolve(options: Mapping[str, Any], environment: Mapping[str, str]) -> Setti
             # An address given here overrides a gateway from a file or a context.
             merged.pop("rest", None)
         merged |= source
-    return _settings(merged, name or "", options)
+    settings = _settings(merged, name or "", options)
+    login = _login_file(paths, settings)
+    credential = _credential(files, settings, login, environment)
+    return replace(settings, login=login, credential=credential)
 
 
 def config_paths(options: Mapping[str, Any], environment: Mapping[str, str]) -> list[Path]:
@@ -109,22 +144,18 @@ def _context(files: Contexts, name: str | None) -> dict[str, Any]:
 
 
 def _settings(merged: Mapping[str, Any], context: str, options: Mapping[str, Any]) -> Settings:
-    addr = str(merged.get("addr", DEFAULT_ADDR))
-    rest = str(merged.get("rest", ""))
-    if addr.startswith(("http://", "https://")):
-        # The original's address is a URL of its REST API, which the gateway serves.
-        rest, addr = rest or addr, DEFAULT_ADDR
+    addr, job_log, rest = _addresses(merged)
     tls = merged.get("tls")
     return Settings(
         addr=addr,
-        job_log=str(merged.get("job-log", DEFAULT_JOB_LOG)),
-        rest=rest.rstrip("/"),
+        job_log=job_log,
+        rest=rest,
         timeout=_milliseconds(merged.get("timeout", DEFAULT_TIMEOUT)) / 1000,
         env=str(merged.get("env", "")),
         debug=_is_true(merged.get("debug", False)),
         context=context,
-        token=_token(merged),
         tls=None if tls is None else _tls(tls),
+        login_settings=LoginSettings.of(merged.get("login")),
         given=tuple((name, str(options[name])) for name in _REPEATED if name in options),
     )
 
@@ -149,15 +180,75 @@ def _tls(value: Any) -> Tls:
     return Tls(**{name.replace("-", "_"): str(text) for name, text in value.items()})
 
 
-def _token(merged: Mapping[str, Any]) -> str:
-    if "token" in merged:
-        return str(merged["token"])
-    file = merged.get("token-file")
-    if not file:
-        return ""
-    try:
-        return Path(str(file)).expanduser().read_text().strip()
-    except OSError as error:
-        raise Problem(f"cannot read the token file {file}: {error.strerror}")
-    except UnicodeDecodeError:
-        raise Problem(f"the token file {file} is not UTF-8 text")
+def _addresses(merged: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return the addresses of the request manager and the job log, and the URL of the gateway."""
+    addr = str(merged.get("addr", DEFAULT_ADDR))
+    rest = str(merged.get("rest", ""))
+    if addr.startswith(("http://", "https://")):
+        # The original's address is a URL of its REST API, which the gateway serves.
+        rest, addr = rest or addr, DEFAULT_ADDR
+    return addr, str(merged.get("job-log", DEFAULT_JOB_LOG)), rest.rstrip("/")
+
+
+def _credential(
+    files: Contexts, settings: Settings, login: Path | None, environment: Mapping[str, str]
+) -> Credential:
+    """Return the token of the variable, of the context, of `spinc login` or of the files.
+
+    A token file is for the addresses beside which it is configured, whichever are in use.
+    """
+    if token := environment.get(TOKEN_VARIABLE):
+        return from_variable(token, TOKEN_VARIABLE)
+    context = _context(files, settings.context)
+    found: list[Credential] = []
+    if file := token_file_of(context):
+        found.append(from_file(file, _bound({**files.plain, **context})))
+    if login:
+        found.append(from_login(login))
+    if file := token_file_of(files.plain):
+        found.append(from_file(file, _bound(files.plain)))
+    usable = [one for one in found if one.is_for(settings.target)]
+    return next(iter([*usable, *filter(_has_token, found)]), NO_CREDENTIAL)
+
+
+def _has_token(credential: Credential) -> bool:
+    return bool(credential.token)
+
+
+def _bound(keys: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(filter(None, _addresses(keys)))
+
+
+def _login_file(paths: list[Path], settings: Settings) -> Path | None:
+    """Return the file of the login: each context has one for each address that it is used with."""
+    if not paths:
+        return None
+    name = f"{_file_name(settings.context)}@{_file_name(settings.target)}.json"
+    return _login_directory(paths[-1]) / name
+
+
+def delete_logins(config: Path, context: str) -> None:
+    """Delete the logins of a context in a config file.
+
+    Raises:
+        Problem: a file cannot be deleted.
+    """
+    begin = f"{_file_name(context)}@"
+    for file in _login_directory(config).glob("*.json"):
+        if file.name.startswith(begin):
+            try:
+                file.unlink(missing_ok=True)
+            except OSError as error:
+                raise Problem(f"cannot delete {file}: {error.strerror}")
+
+
+def _login_directory(config: Path) -> Path:
+    return config.with_name(f"{config.stem}.tokens")
+
+
+def _file_name(text: str) -> str:
+    """Return a text with "%" and two hex digits for each byte that a file name should not have.
+
+    As urllib.parse.quote does, whose import would take 3 ms of every command.
+    """
+    return "".join(chr(byte) if chr(byte) in _PLAIN else f"%{byte:02X}" for byte in text.encode())

@@ -56,6 +56,13 @@ import click
     metavar="MODULE:ATTRIBUTE",
     help="Job factory, instead of the examples; repeatable.",
 )
+@click.option(
+    "--as",
+    "people",
+    multiple=True,
+    metavar="NAME:ROLE,ROLE",
+    help="Person who may call the services, with a token and a context of spinc; repeatable.",
+)
 def dev(
     data: Path | None,
     ephemeral: bool,
@@ -67,17 +74,22 @@ def dev(
     job_runners: int,
     specs: Path | None,
     jobs: tuple[str, ...],
+    people: tuple[str, ...],
 ) -> None:
     """Start all services and a PostgreSQL on this machine; Ctrl-C stops them.
 
     The database is kept for the next run. By default, the specs and jobs of the examples are
     loaded. A service that dies is restarted.
+
+    Root and the account that starts it may do everything. To see what others may do, name them with
+    --as: each gets a token and a context of spinc, which are printed.
     """
     from spincycle.dev.console import Console
     from spincycle.dev.content import find_content
     from spincycle.dev.errors import StackError
     from spincycle.dev.foreground import run_with_stack, wait_until_cancelled
     from spincycle.dev.home import default_home
+    from spincycle.dev.people import parse_people
     from spincycle.dev.services import FREE_PORTS, Ports
     from spincycle.dev.stack import Stack, StackConfig
     from spincycle.dev.welcome import welcome
@@ -86,6 +98,10 @@ def dev(
     set_dumpable(allowed=False)
     if ephemeral and data is not None:
         raise click.UsageError("--data and --ephemeral cannot be combined")
+    try:
+        persons = parse_people(people)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--as")
     ports = Ports(gateway_port, request_manager_port, job_log_port)
     console = Console()
     try:
@@ -98,6 +114,7 @@ def dev(
         ports=FREE_PORTS if free_ports else ports,
         postgres_dsn=postgres_dsn,
         job_runners=job_runners,
+        people=persons,
     )
 
     async def work(stack: Stack) -> int:

@@ -11,6 +11,7 @@ from typing import Literal
 
 from spincycle.dev.configuration import Configuration
 from spincycle.dev.identity_tokens import IdentityTokens
+from spincycle.dev.people import PeopleFiles
 from spincycle.dev.ports import free_port
 from spincycle.dev.stack_processes import MARK, POSTGRES_DSN
 from spincycle.identity.service_identity import GATEWAY, JOB_LOG, JOB_RUNNER, REQUEST_MANAGER
@@ -105,12 +106,21 @@ def services(
     tokens: IdentityTokens,
     grant_keys: Path,
     sealing_keys: Path,
+    people: PeopleFiles | None = None,
 ) -> tuple[list[Service], Service]:
     """Return the services behind the gateway, and the gateway.
 
-    `tokens` issues the tokens by which they identify themselves; `grant_keys` is the file of the
-    grant keys, `sealing_keys` that of the sealing keys.
+    Args:
+        ports: of the public listeners.
+        internal: addresses of the internal listeners.
+        content: specs and jobs.
+        dsn: database of request manager and job log.
+        tokens: issues the tokens by which the services identify themselves.
+        grant_keys: file of the grant keys.
+        sealing_keys: file of the sealing keys.
+        people: tokens of the people who may call them; None for the local user alone.
     """
+    auth = {"auth": people.auth()} if people else {}
     manager_token, log_token = tokens.issue(REQUEST_MANAGER), tokens.issue(JOB_LOG)
     gateway_token = tokens.issue(GATEWAY)
     runner_tokens = [
@@ -126,8 +136,10 @@ def services(
             configuration=_configuration(
                 "JL",
                 listen=local(ports.job_log),
+                **auth,
                 internal={"listen": internal.job_log, "token": log_token, "tokens": known},
                 append_grant_keys=str(grant_keys),
+                request_manager=internal.request_manager,
                 database={"dsn": dsn},
             ),
         ),
@@ -139,6 +151,7 @@ def services(
             configuration=_configuration(
                 "RM",
                 listen=local(ports.request_manager),
+                **auth,
                 internal={
                     "listen": internal.request_manager,
                     "token": manager_token,
@@ -180,6 +193,7 @@ def services(
         configuration=_configuration(
             "GATEWAY",
             listen=local(ports.gateway),
+            **auth,
             internal={"token": gateway_token},
             request_manager=internal.request_manager,
             job_log=internal.job_log,

@@ -14,6 +14,7 @@ from spincycle.dev.content import has_example_jobs
 from spincycle.dev.errors import StackError
 from spincycle.dev.home import StackHome
 from spincycle.dev.identity_tokens import IdentityTokens, kept_sealing_keys, new_grant_keys
+from spincycle.dev.people import PeopleFiles, Person, write_people
 from spincycle.dev.ports import is_free
 from spincycle.dev.postgres import EmbeddedPostgres
 from spincycle.dev.postgres_binaries import PostgresError
@@ -22,6 +23,7 @@ from spincycle.dev.services import (
     InternalAddresses,
     Ports,
     child_environment,
+    local,
     services,
 )
 from spincycle.dev.stack_processes import MARK, plain_environment
@@ -53,6 +55,7 @@ class StackConfig:
             sockets.
         postgres_dsn: database to use instead of an embedded one.
         job_runners: number of job runners.
+        people: who may call the services, beside root and the account of the stack.
         restarts: whether a service that dies is restarted.
     """
 
@@ -61,6 +64,7 @@ class StackConfig:
     ports: Ports = field(default_factory=Ports)
     postgres_dsn: str | None = None
     job_runners: int = 1
+    people: tuple[Person, ...] = ()
     restarts: bool = True
 
 
@@ -73,6 +77,7 @@ class Stack:
     Attributes:
         ports: the ports of the public listeners.
         postgres: the embedded database, once started.
+        people: files of the people who may call the services, once started; None without any.
         tokens: the tokens by which the services identify themselves over their sockets.
     """
 
@@ -84,6 +89,7 @@ class Stack:
         self._database: asyncio.Task[None] | None = None
         self.ports = config.ports
         self.postgres: EmbeddedPostgres | None = None
+        self.people: PeopleFiles | None = None
         self.tokens = IdentityTokens()
 
     async def __aenter__(self) -> Self:
@@ -145,6 +151,11 @@ class Stack:
     def has_examples(self) -> bool:
         """Whether the stack runs the specs and jobs of the examples."""
         return has_example_jobs(self._config.content)
+
+    @property
+    def people_names(self) -> tuple[str, ...]:
+        """Names of the people of the configuration."""
+        return tuple(person.name for person in self._config.people)
 
     @property
     def dsn(self) -> str:
@@ -217,6 +228,12 @@ class Stack:
             if self._config.restarts:
                 self._database = asyncio.create_task(self._keep_database(self.postgres))
         internal = InternalAddresses.on_sockets(self._home.sockets, self._config.job_runners)
+        self.people = write_people(
+            self.home,
+            self._config.people,
+            local(self.ports.request_manager),
+            local(self.ports.job_log),
+        )
         behind, gateway = services(
             self.ports,
             internal,
@@ -225,6 +242,7 @@ class Stack:
             self.tokens,
             new_grant_keys(self.home),
             kept_sealing_keys(self.home),
+            self.people,
         )
         for service in [*behind, gateway]:
             self._supervised[service.name] = SupervisedService(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sysconfig
 from pathlib import Path
@@ -32,11 +33,19 @@ def examples(stack: Stack) -> list[str]:
     examples = ["start test", "start rolling-restart hosts=web1,web2,web3"]
     return [
         *(f"{spinc} {words}" for words in examples if stack.has_examples),
+        *_as_people(stack),
         *([] if stack.has_examples else [spinc]),
         f"curl -s {stack.gateway}/api/v1/request-list",
         f"{program('grpcurl')} -plaintext {manager} list",
         f"{program('buf')} curl --protocol grpc --http2-prior-knowledge http://{manager}/{_LIST}",
     ]
+
+
+def _as_people(stack: Stack) -> list[str]:
+    if stack.people is None:
+        return []
+    spinc = f"{program('spinc')} --config {shlex.quote(str(stack.people.spinc_config))}"
+    return [f"{spinc} --context {shlex.quote(name)} whoami" for name in stack.people_names]
 
 
 def program(name: str) -> str:

@@ -96,7 +96,10 @@ class TooManyStreams(SpinCycleError):
     http = 429
     retryable = True
     retry_after = 5.0
-    remedy = "Close streams, watch by a filter, or have `access.limits.streams` raised."
+    remedy = (
+        "Close streams, watch by a filter, or have the limit raised: `access.limits.streams` of "
+        "the request managers, or `max_event_streams_per_caller` of the gateway."
+    )
 
     caller: str
     limit: int

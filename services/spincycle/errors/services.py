@@ -196,6 +196,7 @@ class RemoteError(SpinCycleError):
     code: str = "UNKNOWN"
     http: int = 500
     retryable: bool = False
+    retry_after: float = 1.0
     reported_violations: tuple[FieldViolation, ...] = ()
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import grpc
@@ -25,6 +25,12 @@ class PassedOn:
 
     authorization: str = ""
     caller: Caller | None = None
+
+    def key(self) -> PassedOn:
+        """Return what decides which data the caller gets: calls of equal keys are shared."""
+        if self.caller is None:
+            return self
+        return replace(self, caller=replace(self.caller, peer="", expires_at=None))
 
     def metadata(self) -> Metadata:
         """Return the metadata of a call."""

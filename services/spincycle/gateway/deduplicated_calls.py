@@ -43,7 +43,7 @@ class DeduplicatedCalls(Generic[Request]):
             SpinCycleError: as `ServiceClient.call`.
         """
         # What a caller may see depends on the caller.
-        key = request.SerializeToString(deterministic=True), passed_on()
+        key = request.SerializeToString(deterministic=True), passed_on().key()
         call = self._unsent.get(key)
         if call is None:
             call = self._unsent[key] = asyncio.create_task(self._send(key))

@@ -24,13 +24,15 @@ _MESSAGE = {
 }
 _FAILURES = {
     400: "the call is invalid; the message names the error",
-    403: "the host, or the origin of the page, is not allowed",
+    401: "the caller is not authenticated",
+    403: "the caller may not do this, or the host, or the origin of the page, is not allowed",
     404: "not found",
     408: "the body was not received in time",
     409: "the state of the request does not allow the call, or it conflicts with an earlier call",
     410: "the cursor is too old; open the stream without a cursor",
     413: "the request or response body is too large",
     415: "the Content-Type must be application/json",
+    429: "the caller has, or does, as much as one caller may; Retry-After has the seconds to wait",
     500: "internal error; see the gateway's log",
     501: "not supported by this version",
     503: "a service behind the gateway is unavailable or overloaded",
@@ -122,6 +124,8 @@ def _responses(route: Route) -> dict[str, Json]:
     elif route.response_type:
         good["content"] = {route.response_type: {}}
     failures = {*route.failures, *_ALWAYS, *(_WITH_BODY if route.body else ())}
+    if not route.anonymous:
+        failures.add(401)
     if route.needs_json:
         failures.add(415)
     shape = {"schema": {"$ref": "#/components/schemas/Failure"}}

@@ -17,7 +17,9 @@ from spincycle.gateway.hosts import AllowedHosts
 from spincycle.gateway.limits import limited_protocol
 from spincycle.gateway.openapi import openapi_route
 from spincycle.gateway.router import Route, Router
+from spincycle.gateway.routes.access import AccessRoutes
 from spincycle.gateway.routes.actions import ActionRoutes
+from spincycle.gateway.routes.audit import AuditRoutes
 from spincycle.gateway.routes.events import EventRoutes
 from spincycle.gateway.routes.full import FullRoutes
 from spincycle.gateway.routes.health import HealthRoutes
@@ -56,7 +58,10 @@ class Gateway:
         self._hosts = AllowedHosts(config.hosts)
         self._cross_origin = CrossOrigin(config.cross_origins)
         self._events = EventRoutes(
-            clients.request_manager, config.keepalive, config.max_event_streams
+            clients.request_manager,
+            config.keepalive,
+            config.max_event_streams,
+            config.max_event_streams_per_caller,
         )
         public = self._public_routes(clients)
         self.router = Router([*public, openapi_route(public)])
@@ -98,6 +103,8 @@ class Gateway:
             *RunningRoutes(manager).routes(),
             *FullRoutes(manager, clients.specs, clients.job_log, page_size).routes(),
             *ActionRoutes(manager, clients.specs).routes(),
+            *AccessRoutes(clients.access).routes(),
+            *AuditRoutes(clients.audit).routes(),
             *self._events.routes(),
             *HealthRoutes(clients).routes(),
         ]

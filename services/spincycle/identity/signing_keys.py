@@ -35,7 +35,7 @@ MAX_BYTES = 64 * 1024
 _KEY_ID_BYTES = 8
 
 
-class PublicKey:
+class VerifyingKey:
     """Verifies signatures.
 
     Attributes:
@@ -82,7 +82,7 @@ class SigningKey:
         ConfigError: the file cannot be read, or has no private Ed25519 key.
 
     Attributes:
-        id: id of the key, as PublicKey has it.
+        id: id of the key, as VerifyingKey has it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -95,7 +95,7 @@ class SigningKey:
                 f"{path} has no private Ed25519 key in PEM form; `spincycle keys init` makes one"
             )
         self._key = key
-        self.id = PublicKey(key.public_key()).id
+        self.id = VerifyingKey(key.public_key()).id
         if _is_open_to_all(path):
             structlog.get_logger().warning(
                 "other accounts can access the signing key: remove their permissions",
@@ -125,7 +125,7 @@ def create_signing_key(directory: Path) -> str:
         public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
         0o644,
     )
-    return PublicKey(public).id
+    return VerifyingKey(public).id
 
 
 def _read(path: Path) -> bytes:

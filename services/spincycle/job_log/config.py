@@ -39,6 +39,10 @@ class JobLogConfig(Config, frozen=True):
     auth: AuthConfig = AuthConfig()
     """How callers of the public listener are authenticated."""
 
+    request_manager: str = "127.0.0.1:32320"
+    """The request managers' internal listener, host:port or unix:/path. They decide which journals
+    a caller may read; with auth.none nobody asks them."""
+
     database: DatabaseConfig = DatabaseConfig()
     """The database that holds the schema job_log."""
 

@@ -13,6 +13,7 @@ from spincycle.errors import InvalidInput
 from spincycle.job_log.entry_ids import check_id
 from spincycle.job_log.journal import Journal
 from spincycle.job_log.model import EntryPage, Selection
+from spincycle.job_log.read_access import OpenAccess, ReadAccess
 from spincycle.job_log.tail import Tail
 from spincycle.model.journal_entry import JournalEntry
 from spincycle.rpc.calls import encoded
@@ -26,6 +27,7 @@ from spincycle.wire.times import get_nanoseconds
 
 DEFAULT_PAGE = 1000
 LARGEST_PAGE = 5000
+EVERYBODY = OpenAccess()
 TAIL_PAGE = 500
 
 MANY_ENTRIES = 2000
@@ -43,16 +45,22 @@ _INT64_MAX = 2**63 - 1
 
 
 class JobLogService(JobLogServiceServicer):
-    """Implements JobLogService of the contract."""
+    """Implements JobLogService of the contract.
 
-    def __init__(self, journal: Journal, tail: Tail) -> None:
+    Args:
+        access: decides which callers may read which journals.
+    """
+
+    def __init__(self, journal: Journal, tail: Tail, access: ReadAccess = EVERYBODY) -> None:
         self._journal = journal
         self._tail = tail
+        self._access = access
         self._lists = SingleFlight(self._list)
 
     async def GetEntry(self, request: pb.GetEntryRequest, context: Any) -> pb.GetEntryResponse:
         check_id(request.request_id, "request_id")
         check_id(request.job_id, "job_id")
+        await self._access.check(request.request_id)
         entry = await self._journal.get(request.request_id, request.job_id, request.try_number)
         response = await off_loop(
             holds_much_data(entry),
@@ -66,6 +74,7 @@ class JobLogService(JobLogServiceServicer):
         check_id(request.request_id, "request_id")
         if request.job_id:
             check_id(request.job_id, "job_id")
+        await self._access.check(request.request_id)
         found = await self._lists.get(request.SerializeToString(deterministic=True))
         return encoded(pb.ListEntriesResponse, (found,))
 
@@ -113,8 +122,11 @@ class JobLogService(JobLogServiceServicer):
             read = self._tail.follow_live
         else:
             read = self._tail.follow if request.follow else self._tail.read
-        async with aclosing(read(which, after)) as portions:
-            async for items in portions:
+        async with (
+            aclosing(read(which, after)) as portions,
+            aclosing(self._access.hold(request.request_id, portions)) as held,
+        ):
+            async for items in held:
                 async for bundle in _bundles(items):
                     yield encoded(pb.TailResponse, bundle)
 

@@ -18,10 +18,11 @@ from spincycle.metrics.registry import Metrics
 from spincycle.request_manager.audit.sealer import Sealer
 from spincycle.request_manager.chain_archive import ChainArchive
 from spincycle.request_manager.config import RequestManagerConfig
-from spincycle.request_manager.metrics import register_metrics
+from spincycle.request_manager.metrics import register_denials, register_metrics
 from spincycle.request_manager.refusal_audit import RefusalAudit
 from spincycle.request_manager.request_encoding import encode_args
 from spincycle.request_manager.requests.access_control import AccessControl, Denial
+from spincycle.request_manager.requests.audit_log import AuditLog
 from spincycle.request_manager.requests.control import RequestControl
 from spincycle.request_manager.requests.create import RequestCreator
 from spincycle.request_manager.requests.explain import Explainer
@@ -98,13 +99,15 @@ class RequestManager:
             None if grant_keys is None else lambda: grant_keys.keys
         )
         self.networks = RunnerNetworks(config.runner_networks)
-        self.refusals = RefusalAudit(AuditStore(database))
+        audit_store = AuditStore(database)
+        self.refusals = RefusalAudit(audit_store)
         self.access = AccessControl(
             rules_of(config.access, config.auth, config.listen),
             lambda: specs.specs,
             plugin,
             self.on_denied,
         )
+        self.audit = AuditLog(audit_store, self.access)
         limits = CallerLimits(config.access.limits)
         key = None if config.audit.signing_key is None else SigningKey(config.audit.signing_key)
         self.sealer = Sealer(SealStore(database), key, config.audit.seal_interval)
@@ -195,6 +198,7 @@ class RequestManager:
         register_metrics(
             self.metrics, counts, dispatch_store, self.dispatcher, self.recovery, secret_sealer
         )
+        register_denials(self.metrics, self.access.denials)
         self.metrics.batches(creator.coalescers | reports.coalescers | control.coalescers)
         self.use_cases = UseCases(
             creator=creator,

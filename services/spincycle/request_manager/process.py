@@ -31,6 +31,7 @@ from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
 from spincycle.metrics.serving import serve_metrics
 from spincycle.request_manager.access_service import AccessService
+from spincycle.request_manager.audit_service import AuditService
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.coordination_service import RunnerCoordinationService
 from spincycle.request_manager.manager import RequestManager
@@ -55,6 +56,7 @@ from spincycle.runtime.process import Shutdown, run_until_shutdown, service_comm
 from spincycle.sealing.sealing_key_file import SealingKeyFile
 from spincycle.sealing.secret_sealer import SecretSealer
 from spincycle.v1.access_service_pb2_grpc import add_AccessServiceServicer_to_server
+from spincycle.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
 from spincycle.v1.request_manager_service_pb2_grpc import (
     add_RequestManagerServiceServicer_to_server,
 )
@@ -142,7 +144,8 @@ def _services(
 ) -> tuple[list[RpcService], list[RpcService]]:
     """Return the public services, and the internal ones."""
     requests = RequestManagerService(manager.use_cases)
-    specs = SpecService(manager.specs, LintWorkers(), manager.access)
+    specs = SpecService(manager.specs, LintWorkers(), manager.access, manager.audit)
+    audit = AuditService(manager.audit)
     access = AccessService(manager.access, manager.use_cases.reader)
     reads = ReadAccessService(manager.use_cases.reader)
     info = ServerService(config.installation_name)
@@ -161,6 +164,7 @@ def _services(
             "spincycle.v1.RequestManagerService",
             partial(add_RequestManagerServiceServicer_to_server, requests),
         ),
+        RpcService("spincycle.v1.AuditService", partial(add_AuditServiceServicer_to_server, audit)),
         RpcService("spincycle.v1.SpecService", partial(add_SpecServiceServicer_to_server, specs)),
         RpcService(
             "spincycle.v1.AccessService",

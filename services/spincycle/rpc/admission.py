@@ -10,8 +10,9 @@ import grpc
 from spincycle.access.authentication import Authentication
 from spincycle.access.call_id import CALL_ID, set_current_call_id
 from spincycle.access.caller import SERVICE, Caller, set_current_caller
+from spincycle.access.credential_limit import CredentialLimit
 from spincycle.access.credentials import Address, Credentials, PeerCertificate, TcpConnection
-from spincycle.errors import NotIdentified
+from spincycle.errors import NotAuthenticated, NotIdentified
 from spincycle.identity.caller_table import CallerTable
 from spincycle.identity.service_identity import GATEWAY
 from spincycle.rpc.caller_metadata import ASSERTION, asserted_caller
@@ -29,8 +30,11 @@ _PUBLIC = "/spincycle.v1."
 class Admission(Protocol):
     """Admits the calls of one listener."""
 
-    async def admit(self, method: str, context: Context) -> None:
+    async def admit(self, method: str, context: Context) -> CredentialLimit | None:
         """Find out who makes the current call; `current_caller` returns it from then on.
+
+        Return the limit of the call if it is a stream; None if the credential of the caller does
+        not end.
 
         Raises:
             NotAuthenticated, AuthenticationUnavailable: a person or program is not authenticated.
@@ -44,20 +48,25 @@ class PublicAdmission:
 
     Args:
         authentication: authenticates them.
-        listen: address of the listener, host:port with the bound port.
+        listen: address of the listener, host:port.
+
+    Attributes:
+        listen: the same with the bound port, once it is known.
     """
 
     def __init__(self, authentication: Authentication, listen: str) -> None:
         self._authentication = authentication
-        self._listen = listen
+        self.listen = listen
 
-    async def admit(self, method: str, context: Context) -> None:
+    async def admit(self, method: str, context: Context) -> CredentialLimit | None:
         """See Admission."""
         if method in WITHOUT_CALLER:
-            return
-        credentials = _credentials(context, self._listen)
+            return None
+        credentials = _credentials(context, self.listen)
         set_current_call_id(credentials.headers.get(CALL_ID, ()))
-        set_current_caller(await self._authentication.authenticate(credentials))
+        caller = await self._authentication.authenticate(credentials)
+        set_current_caller(caller)
+        return self._authentication.limit(caller, credentials)
 
 
 class InternalAdmission:
@@ -80,7 +89,7 @@ class InternalAdmission:
         self._table = table
         self._authentication = authentication
 
-    async def admit(self, method: str, context: Context) -> None:
+    async def admit(self, method: str, context: Context) -> CredentialLimit | None:
         """See Admission."""
         service = ""
         if self._identification is not None:
@@ -93,25 +102,33 @@ class InternalAdmission:
             service = str(identity)
             if identity.service != GATEWAY:
                 set_current_caller(Caller(service, authenticator=SERVICE, peer=context.peer()))
-                return
-        set_current_caller(await self._passed_on(method, service, context))
+                return None
+        return await self._pass_on(method, service, context)
 
-    async def _passed_on(self, method: str, service: str, context: Context) -> Caller:
-        """Return the caller for which a gateway calls."""
-        itself = Caller(service, authenticator=SERVICE, peer=context.peer())
+    async def _pass_on(self, method: str, service: str, context: Context) -> CredentialLimit | None:
+        """Make the caller for which a gateway calls the current one."""
+        set_current_caller(Caller(service, authenticator=SERVICE, peer=context.peer()))
         if not method.startswith(_PUBLIC) or self._authentication is None:
-            return itself
+            return None
         metadata = context.invocation_metadata() or ()
         set_current_call_id([str(value) for key, value in metadata if key == CALL_ID])
         asserted = asserted_caller([value for key, value in metadata if key == ASSERTION])
-        if asserted is not None:
-            return asserted
-        if method in WITHOUT_CALLER:
-            return itself
         headers = _headers(context)
-        if self._identification is None and not headers.get("authorization"):
-            return itself
-        return await self._authentication.authenticate(Credentials(headers, context.peer()))
+        if asserted is not None:
+            if headers.get("authorization"):
+                raise NotAuthenticated("the gateway asserts a caller and passes on a token")
+            set_current_caller(asserted)
+            return CredentialLimit(asserted)
+        if method in WITHOUT_CALLER:
+            return None
+        if not headers.get("authorization") and (
+            self._identification is None or not self._table.needs_caller(method)
+        ):
+            return None
+        credentials = Credentials(headers, context.peer())
+        caller = await self._authentication.authenticate(credentials)
+        set_current_caller(caller)
+        return self._authentication.limit(caller, credentials)
 
 
 def _credentials(context: Context, listen: str) -> Credentials:

@@ -7,6 +7,7 @@ import time
 from google.protobuf.message import DecodeError
 
 from spincycle.access.caller import Caller
+from spincycle.access.credential_limit import EXPIRED
 from spincycle.errors import NotAuthenticated
 from spincycle.internal.v1 import caller_pb2
 
@@ -51,7 +52,8 @@ def asserted_caller(values: list[str | bytes]) -> Caller | None:
     """Return the caller that a gateway passes on; None without an assertion.
 
     Raises:
-        NotAuthenticated: there are several assertions, or the one is damaged or too old.
+        NotAuthenticated: there are several assertions, or the one is damaged, too old or of an
+            expired credential.
     """
     if not values:
         return None
@@ -66,4 +68,7 @@ def asserted_caller(values: list[str | bytes]) -> Caller | None:
         raise NotAuthenticated(
             "the assertion of the gateway is not of this time; check the clocks of both machines"
         )
-    return decode_caller(message)
+    caller = decode_caller(message)
+    if caller.expires_at is not None and caller.expires_at <= now:
+        raise NotAuthenticated(EXPIRED)
+    return caller

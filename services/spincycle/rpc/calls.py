@@ -214,12 +214,15 @@ def _streaming(handler: Callable[..., Any], call: Method, *, reads_one: bool) ->
             context.set_compression(grpc.Compression.Gzip)
         with call.counted(context), call.holding(0) as held:
             try:
-                await call.admit_stream(context)
+                limit = await call.admit_stream(context)
                 if reads_one:
                     request = await call.read_single(context, held)
                 call.received()
                 # Close it here with its tasks, not when it is garbage-collected.
-                async with aclosing(handler(request, context)) as responses:
+                async with (
+                    aclosing(handler(request, context)) as unlimited,
+                    aclosing(unlimited if limit is None else limit.limit(unlimited)) as responses,
+                ):
                     request = None
                     async for response in responses:
                         # At its first response, the handler no longer needs the request.

@@ -17,6 +17,7 @@ from spincycle.rpc.limits import (
     Keepalive,
     milliseconds,
 )
+from spincycle.runtime.loopback import is_loopback
 
 PUBLIC_PACKAGE = "spincycle.v1"
 INTERNAL_PACKAGE = "spincycle.internal.v1"
@@ -38,6 +39,7 @@ RETRYABLE: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "SpecService": ("ListSpecs", "Lint", "ReloadSpecs"),
         "ServerService": ("GetServerInfo",),
+        "AccessService": ("WhoAmI", "CheckAccess"),
         "JobLogService": ("GetEntry", "ListEntries"),
     },
     INTERNAL_PACKAGE: {
@@ -104,6 +106,9 @@ def open_channel(
     options = _options(keepalive)
     if credentials is None or is_unix(address):
         options += _connect_timeout(PLAIN_CONNECT_TIMEOUT)
+        if is_loopback(address):
+            # A proxy named by a variable would read what is meant for this machine.
+            options += [("grpc.enable_http_proxy", 0)]
         return grpc.aio.insecure_channel(address, options, interceptors=list(interceptors))
     options += _tls_options(server_name)
     return grpc.aio.secure_channel(address, credentials, options, interceptors=list(interceptors))

@@ -13,6 +13,7 @@ import grpc
 import structlog
 from google.protobuf.message import Message
 
+from spincycle.access.credential_limit import CredentialLimit
 from spincycle.errors import (
     CallerNotAllowed,
     Internal,
@@ -70,17 +71,18 @@ class Method:
         self._parse = handler.request_deserializer or bytes
         self._serialize = handler.response_serializer or bytes
 
-    async def admit(self, context: Context) -> None:
-        """Check that the caller may make the call.
+    async def admit(self, context: Context) -> CredentialLimit | None:
+        """Check that the caller may make the call; return the limit of a stream.
 
         Raises:
             SpinCycleError: it may not, see Admission.
         """
-        if self._admission is not None:
-            await self._admission.admit(self.method, context)
+        if self._admission is None:
+            return None
+        return await self._admission.admit(self.method, context)
 
-    async def admit_stream(self, context: Context) -> None:
-        """Check that the caller may make a call with a stream of requests.
+    async def admit_stream(self, context: Context) -> CredentialLimit | None:
+        """Check that the caller may make a call with a stream of requests; return its limit.
 
         The first message is received before a refusal: gRPC for Python may report INTERNAL to a
         caller whose stream ends before it could send anything.
@@ -89,7 +91,7 @@ class Method:
             SpinCycleError: it may not, see Admission.
         """
         try:
-            await self.admit(context)
+            return await self.admit(context)
         except SpinCycleError:
             # The message may be unreadable, or have limits of its own.
             with suppress(TimeoutError, SpinCycleError):

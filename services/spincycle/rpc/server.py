@@ -214,13 +214,14 @@ class RpcServer:
         check_listen(address, audience.setting)
         credentials = self._credentials(audience, address)
         in_flight = self._in_flight[audience.name] = BytesInFlight(audience.bytes_in_flight)
+        admission = self._admission(audience, address)
         interceptor = CallInterceptor(
             self.calls,
             in_flight,
             self._check,
             ReadSlots(audience.reads, READ_TIMEOUT) if audience.reads else None,
             ReadSlots(audience.stream_reads, READ_TIMEOUT) if audience.stream_reads else None,
-            self._admission(audience, address),
+            admission,
             self._refusals,
         )
         server = grpc.aio.server(
@@ -240,6 +241,8 @@ class RpcServer:
             ],
         )
         listener = Listener(audience, address, server, credentials)
+        if isinstance(admission, PublicAdmission):
+            admission.listen = listener.address
         self.health.add_to(server, listener.names)
         self._listeners.append(listener)
         return listener

@@ -129,9 +129,14 @@ def from_status(status: status_pb2.Status) -> SpinCycleError:
     """Convert a status with our details to an error."""
     message = error_pb2.Error(message=status.message)
     violations: tuple[FieldViolation, ...] = ()
+    retry_after: float | None = None
     for detail in status.details:
         if detail.Is(error_pb2.Error.DESCRIPTOR):
             detail.Unpack(message)
+        elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+            retry_info = error_details_pb2.RetryInfo()
+            detail.Unpack(retry_info)
+            retry_after = retry_info.retry_delay.ToMilliseconds() / 1000
         elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
             bad = error_details_pb2.BadRequest()
             detail.Unpack(bad)
@@ -139,7 +144,10 @@ def from_status(status: status_pb2.Status) -> SpinCycleError:
                 FieldViolation(violation.field, violation.description)
                 for violation in bad.field_violations
             )
-    return from_message(message, code_pb2.Code.Name(status.code), violations)
+    error = from_message(message, code_pb2.Code.Name(status.code), violations)
+    if retry_after is not None:
+        error.retry_after = retry_after
+    return error
 
 
 def from_message(

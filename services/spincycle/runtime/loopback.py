@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
-
-from spincycle.runtime.config import ConfigError
 
 
 def is_loopback(listen: str) -> bool:
@@ -27,11 +26,10 @@ def is_loopback(listen: str) -> bool:
 def host_of_listener(host: str, *, is_ipv6: bool) -> str:
     """Return the address at which callers over loopback reach a listener on `host`."""
     host = host.strip("[]")
-    try:
-        ip_address(host)
-    except ValueError:
-        return "::1" if is_ipv6 else "127.0.0.1"
-    return host
+    with suppress(ValueError):
+        if not ip_address(host).is_unspecified:
+            return host
+    return "::1" if is_ipv6 else "127.0.0.1"
 
 
 def check_plaintext(listen: str, setting: str, *, allowed: bool, encrypt: str) -> None:
@@ -46,6 +44,9 @@ def check_plaintext(listen: str, setting: str, *, allowed: bool, encrypt: str) -
     Raises:
         ConfigError: other machines would connect in plain text, and that is not allowed.
     """
+    # Imported late: spinc, which only asks for loopback addresses, starts faster without it.
+    from spincycle.runtime.config import ConfigError
+
     if not allowed and not is_loopback(listen):
         raise ConfigError(
             f"{setting}: {listen} is not a loopback address, and the listener has no TLS: "

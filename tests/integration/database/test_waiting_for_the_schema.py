@@ -165,6 +165,8 @@ async def test_a_process_without_migration_is_unavailable_until_the_schema_is_mi
     }
     if prefix == "SPINCYCLE_RM_":
         variables["SPECS_DIR"] = str(REPOSITORY / "k8s/base/specs")
+    else:
+        variables["AUTH__NONE"] = "true"
     await start(program, **{prefix + key: value for key, value in variables.items()})
     async with open_channel(address) as channel:
         health = HealthClient(channel)

@@ -11,7 +11,7 @@ import asyncpg
 from spincycle.database.database import Database
 from spincycle.database.migrations import load_migrations, migrate
 from spincycle.database.queries import load_queries
-from spincycle.identity.signing_keys import PublicKey, SigningKey, create_signing_key
+from spincycle.identity.signing_keys import SigningKey, VerifyingKey, create_signing_key
 from spincycle.request_manager.audit.sealer import Sealer
 from spincycle.request_manager.audit.verification import Verification, Verifier
 from spincycle.request_manager.storage.seal_store import SealStore
@@ -55,7 +55,9 @@ class SealedLog:
 
     async def verify(self, *heads: bytes) -> Verification:
         """Verify with the public key."""
-        return await Verifier(self.store, [PublicKey.read(self.keys / "audit.pub")], heads).verify()
+        return await Verifier(
+            self.store, [VerifyingKey.read(self.keys / "audit.pub")], heads
+        ).verify()
 
     async def problems(self) -> list[str]:
         """Return the problems that a verification finds."""

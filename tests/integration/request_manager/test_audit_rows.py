@@ -33,8 +33,11 @@ async def rows(connection: asyncpg.Connection, *columns: str) -> list[tuple[Any,
 async def test_a_creation_is_audited_with_caller_type_plan_and_call(
     manager: Manager, connection: asyncpg.Connection
 ) -> None:
-    plan = await manager.stub.Plan(rpc.PlanRequest(type="nap", args={"ms": "1"}))
-    create = rpc.CreateRequest(type="nap", args={"ms": "1"}, expected_plan_hash=plan.plan.plan_hash)
+    preview = rpc.PlanRequest(type="nap")
+    preview.args.update({"ms": "1"})
+    plan = await manager.stub.Plan(preview)
+    create = rpc.CreateRequest(type="nap", expected_plan_hash=plan.plan.plan_hash)
+    create.args.update({"ms": "1"})
 
     created = await manager.stub.Create(create, metadata=CALL)
 

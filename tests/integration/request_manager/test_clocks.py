@@ -29,7 +29,7 @@ from spincycle.dev.postgres import EmbeddedPostgres
 from spincycle.dev.reaper import Reaper
 from spincycle.dev.stack_processes import MARK
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
-from spincycle.request_manager import process
+from spincycle.request_manager import manager as manager_module
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.crash_backoff import MAX_BACKOFF
 from spincycle.request_manager.runners.dispatcher import DispatchPolicy
@@ -155,7 +155,7 @@ async def test_an_unaccepted_request_is_sent_again_after_the_lease_whatever_the_
     jump: int,
 ) -> None:
     policy = DispatchPolicy(lease=3.0, sweep_interval=0.2)
-    monkeypatch.setattr(process, "DispatchPolicy", lambda: policy)
+    monkeypatch.setattr(manager_module, "DispatchPolicy", lambda: policy)
     patient = replace(config, silence_limit=3600.0)
     async with running_manager(patient, job_log[0]) as manager:
         connection = await asyncpg.connect(manager.config.database.dsn.reveal())

@@ -21,7 +21,7 @@ from tests.integration.request_manager.conftest import (
 from spincycle.chain.rebuild import rebuild
 from spincycle.dev.ports import free_port
 from spincycle.internal.v1 import runner_coordination_service_pb2 as coordination_pb2
-from spincycle.request_manager import process
+from spincycle.request_manager import manager as manager_module
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.runners.dispatcher import DispatchPolicy
 from spincycle.v1 import job_chain_pb2, job_log_pb2, state_pb2
@@ -70,7 +70,7 @@ async def first_job(session: asyncpg.Connection, request_id: str) -> str:
 def short_lease(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases that expire soon, so that unaccepted requests are sent again soon."""
     policy = partial(DispatchPolicy, lease=3.0, sweep_interval=0.2)
-    monkeypatch.setattr(process, "DispatchPolicy", policy)
+    monkeypatch.setattr(manager_module, "DispatchPolicy", policy)
 
 
 @pytest.mark.usefixtures("short_lease")
@@ -246,7 +246,7 @@ async def test_a_request_that_breaks_the_rebuilding_does_not_delay_others(
             raise ZeroDivisionError("as the test says")
         return rebuild(chain, entries, epoch, started_at)
 
-    monkeypatch.setattr(process, "rebuild", breaking)
+    monkeypatch.setattr(manager_module, "rebuild", breaking)
     async with running_manager(config, job_log[0]) as manager:
         broken.append((await manager.create()).request.id)
         sound = (await manager.create()).request.id

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from tests.unit.gateway.asgi_call import application, call
 
 from spincycle.gateway.app import Application
-from spincycle.gateway.config import LimitsConfig
+from spincycle.gateway.config import HttpLimitsConfig
 from spincycle.gateway.cors import CrossOrigin
 from spincycle.gateway.error_responses import error_response
 from spincycle.gateway.hosts import AllowedHosts
 from spincycle.gateway.http_messages import HttpRequest, HttpResponse
 from spincycle.gateway.router import Route, Router
+from spincycle.gateway.routes.access import AccessRoutes
 from spincycle.gateway.routes.actions import ActionRoutes
 from spincycle.gateway.routes.events import EventRoutes
 from spincycle.gateway.routes.job_runner import JobRunnerRoutes
@@ -40,7 +41,8 @@ def api(empty_clients: ServiceClients) -> Application:
                 empty_clients.request_manager, empty_clients.coordination, empty_clients.journal
             ).routes(),
             *ActionRoutes(manager, empty_clients.specs).routes(),
-            *EventRoutes(manager, 1, 10).routes(),
+            *AccessRoutes(empty_clients.access).routes(),
+            *EventRoutes(manager, 1, 10, 5).routes(),
             *JobRunnerRoutes(empty_clients.job_runner, "http://x").routes()[:3],
         ]
     )
@@ -64,6 +66,8 @@ SEGMENTS = st.sampled_from(
         b"skip",
         b"rerun",
         b"explain",
+        b"me",
+        b"access-check",
         b"x",
         b"",
     ]
@@ -237,7 +241,7 @@ async def test_bodies_beyond_the_bytes_in_flight_are_rejected_until_others_compl
         await released.wait()
         return HttpResponse(b"{}")
 
-    limits = LimitsConfig(bytes_in_flight=2048)
+    limits = HttpLimitsConfig(bytes_in_flight=2048)
     route = Route("POST", "/x", hold, "hold", body=CREATE_REQUEST)
     app = Application(Router([route]), error_response, limits, 100, AllowedHosts(), CrossOrigin(()))
     json_type = {b"content-type": b"application/json"}

@@ -21,6 +21,8 @@ class Entry:
 
 
 COMMANDS = {
+    "audit": Entry("audit", "[ID]", "Print who did what (needs the operation admin)"),
+    "can": Entry("access", "<op> [req]", "Explain whether you may do something; exit 0 if so"),
     "completion": Entry("completion", "<shell>", "Print a completion script for bash, zsh or fish"),
     "context": Entry("context", "<verb>", "Manage named addresses and credentials"),
     "explain": Entry("control", "<ID> [job]", "Show what a request and its jobs wait for"),
@@ -28,6 +30,8 @@ COMMANDS = {
     "help": Entry("help", "<cmd|req>", "Print command or request help"),
     "info": Entry("show", "<ID>", "Print complete request information"),
     "log": Entry("log", "<ID> [job]", "Print job log (tip: pipe output to less)"),
+    "login": Entry("login", "", "Log in at an OpenID Connect issuer"),
+    "logout": Entry("login", "", "Delete the token of a login"),
     "plan": Entry("plan", "<request>", "Print what a request would run, without starting it"),
     "ps": Entry("ps", "[ID]", "Show running requests and jobs (request ID optional)"),
     "rerun": Entry("rerun", "<ID>", "Run the incomplete jobs of a failed or stopped request"),
@@ -40,5 +44,6 @@ COMMANDS = {
     "suspend": Entry("control", "<ID>", "Suspend a request so that it can be resumed"),
     "version": Entry("help", "", "Print Spin Cycle version"),
     "watch": Entry("watch", "<ID>", "Watch a request live until it ends"),
+    "whoami": Entry("access", "", "Print your name and roles as the services see them"),
 }
 """All commands by name."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -14,7 +16,7 @@ from spincycle.cli.options import SpincCommand, given_options
 from spincycle.cli.problem import Problem
 from spincycle.cli.render.table import Column, table
 from spincycle.cli.render.terminal import Terminal
-from spincycle.cli.settings import config_paths
+from spincycle.cli.settings import config_paths, delete_logins
 
 _COLUMNS = (
     Column("", 1),
@@ -107,6 +109,8 @@ def use_command(context: click.Context, name: str) -> None:
 @context_command.command("set", cls=SpincCommand)
 @click.argument("name", shell_complete=_complete_context)
 @click.option("--token-file", metavar="FILE", help="File that contains a bearer token.")
+@click.option("--issuer", metavar="URL", help="Issuer at which `spinc login` logs in.")
+@click.option("--client-id", metavar="ID", help="Id that the issuer has given to spinc.")
 @click.option("--tls/--no-tls", default=None, help="Connect with or without TLS.")
 @click.option("--ca", metavar="FILE", help="Certificates to trust (PEM).")
 @click.option("--cert", metavar="FILE", help="Client certificate (PEM).")
@@ -117,6 +121,8 @@ def set_command(
     context: click.Context,
     name: str,
     token_file: str | None,
+    issuer: str | None,
+    client_id: str | None,
     tls: bool | None,
     ca: str | None,
     cert: str | None,
@@ -133,6 +139,7 @@ def set_command(
     file = load_file(path)
     keys = file.contexts.setdefault(name, {})
     given = given_options(context)
+    before = _addresses(keys)
     keys |= {
         option: given[option]
         for option in ("addr", "job-log", "rest", "timeout", "env")
@@ -140,6 +147,15 @@ def set_command(
     }
     if token_file:
         keys["token-file"] = token_file
+    elif "token-file" in keys and _addresses(keys) != before:
+        # A token is never sent to another address than that for which it was stored.
+        click.echo(f"the token file {keys.pop('token-file')} is for {' '.join(before)}: left out")
+    login = {"issuer": issuer, "client-id": client_id}
+    if any(login.values()):
+        keys["login"] = {
+            **keys.get("login", {}),
+            **{option: value for option, value in login.items() if value},
+        }
     files = {"ca": ca, "cert": cert, "key": key, "server-name": server_name}
     named = {option: value for option, value in files.items() if value}
     if tls is False:
@@ -150,11 +166,15 @@ def set_command(
     click.echo(f"OK, saved context {name} in {path}")
 
 
+def _addresses(keys: Mapping[str, Any]) -> list[str]:
+    return [str(keys[name]) for name in ("addr", "job-log", "rest") if name in keys]
+
+
 @context_command.command("delete", cls=SpincCommand)
 @click.argument("name", shell_complete=_complete_context)
 @click.pass_context
 def delete_command(context: click.Context, name: str) -> None:
-    """Delete a context.
+    """Delete a context, and the tokens of its logins.
 
     Example: spinc context delete staging
     """
@@ -166,4 +186,5 @@ def delete_command(context: click.Context, name: str) -> None:
         )
     kept = {known: keys for known, keys in file.contexts.items() if known != name}
     save_file(path, Contexts(file.plain, kept, None if file.current == name else file.current))
+    delete_logins(path, name)
     click.echo(f"OK, deleted context {name}")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from spincycle.v1 import (
+        access_service_pb2,
+        audit_service_pb2,
         job_chain_pb2,
         job_log_pb2,
         job_output_pb2,
@@ -105,6 +107,19 @@ class Backend(Protocol):
         With `live_output` also the output of running tries. Pieces overlap after a reconnect and
         can lack the last output of a try, which is in its entry.
         """
+
+    async def audit(
+        self, selected: audit_service_pb2.AuditFilter, limit: int
+    ) -> list[audit_service_pb2.AuditEntry]:
+        """Return the newest `limit` audit entries that match, or all of them if it is 0."""
+
+    async def who_am_i(self) -> access_service_pb2.WhoAmIResponse:
+        """Return the caller as the services see it."""
+
+    async def check_access(
+        self, message: access_service_pb2.CheckAccessRequest
+    ) -> access_service_pb2.CheckAccessResponse:
+        """Return whether the caller may do something, without doing it."""
 
     async def close(self) -> None:
         """Close all connections."""

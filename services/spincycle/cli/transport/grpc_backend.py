@@ -10,8 +10,9 @@ import grpc
 
 from spincycle.cli.settings import Settings
 from spincycle.cli.transport.backend import EntryFilter
+from spincycle.cli.transport.bearer import CREDENTIAL_RENEWED, BearerToken
 from spincycle.cli.transport.tls import channel_credentials, tls_failure
-from spincycle.errors import DeadlineExceeded, ServiceUnavailable, SpinCycleError
+from spincycle.errors import DeadlineExceeded, RemoteError, ServiceUnavailable, SpinCycleError
 from spincycle.rpc.channel import open_channel
 from spincycle.runtime.backoff import Backoff
 from spincycle.v1 import request_manager_service_pb2 as rm
@@ -23,6 +24,9 @@ from spincycle.v1 import (
 
 if TYPE_CHECKING:
     from spincycle.v1 import (
+        access_service_pb2,
+        access_service_pb2_grpc,
+        audit_service_pb2,
         job_chain_pb2,
         job_log_pb2,
         job_log_service_pb2_grpc,
@@ -37,6 +41,7 @@ REQUEST_MANAGER = "the request manager"
 JOB_LOG = "the job log"
 
 _PAGE = 100
+_AUDIT_PAGE = 1000
 _CREATE_ATTEMPTS = 3
 
 RequestT = TypeVar("RequestT")
@@ -48,9 +53,7 @@ class GrpcBackend:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._metadata: tuple[tuple[str, str], ...] = (
-            (("authorization", f"Bearer {settings.token}"),) if settings.token else ()
-        )
+        self._bearer = BearerToken(settings)
         credentials, override = channel_credentials(settings.tls)
         self._open: Callable[[str], grpc.aio.Channel] = lambda address: open_channel(
             address, credentials=credentials, server_name=override
@@ -238,11 +241,45 @@ class GrpcBackend:
                 if item is not None:
                     yield event.output if item == "output" else event.entry
 
+    async def audit(
+        self, selected: audit_service_pb2.AuditFilter, limit: int
+    ) -> list[audit_service_pb2.AuditEntry]:
+        """See Backend."""
+        from spincycle.v1 import audit_service_pb2, audit_service_pb2_grpc
+
+        stub = audit_service_pb2_grpc.AuditServiceStub(self._manager_channel)
+        page_size = min(limit, _AUDIT_PAGE) if limit else _AUDIT_PAGE
+        message = audit_service_pb2.ListAuditRequest(filter=selected, page_size=page_size)
+        found: list[audit_service_pb2.AuditEntry] = []
+        while True:
+            page = await self._call(stub.ListAudit, message)
+            found += page.entries
+            message.page_token = page.next_page_token
+            if not message.page_token or (limit and len(found) >= limit):
+                return found[:limit] if limit else found
+
+    async def who_am_i(self) -> access_service_pb2.WhoAmIResponse:
+        """See Backend."""
+        from spincycle.v1 import access_service_pb2
+
+        return await self._call(self._access().WhoAmI, access_service_pb2.WhoAmIRequest())
+
+    async def check_access(
+        self, message: access_service_pb2.CheckAccessRequest
+    ) -> access_service_pb2.CheckAccessResponse:
+        """See Backend."""
+        return await self._call(self._access().CheckAccess, message)
+
     async def close(self) -> None:
         """See Backend."""
         await self._manager_channel.close()
         if self._job_log_channel:
             await self._job_log_channel.close()
+
+    def _access(self) -> access_service_pb2_grpc.AccessServiceStub:
+        from spincycle.v1 import access_service_pb2_grpc
+
+        return access_service_pb2_grpc.AccessServiceStub(self._manager_channel)
 
     def _job_log(self) -> job_log_service_pb2_grpc.JobLogServiceStub:
         from spincycle.v1 import job_log_service_pb2_grpc
@@ -258,10 +295,25 @@ class GrpcBackend:
         service: str = REQUEST_MANAGER,
     ) -> ResponseT:
         self._log_call(type(request).__name__, service)
+        token = await self._token(service)
         try:
-            return await method(request, timeout=self._settings.timeout, metadata=self._metadata)
+            return await self._attempt(method, request, token)
+        except grpc.aio.AioRpcError as failure:
+            if not await self._renewed(failure, token):
+                raise self._translate(failure, service)
+        token = await self._token(service)
+        try:
+            return await self._attempt(method, request, token)
         except grpc.aio.AioRpcError as failure:
             raise self._translate(failure, service)
+
+    async def _attempt(
+        self,
+        method: grpc.aio.UnaryUnaryMultiCallable[RequestT, ResponseT],
+        request: RequestT,
+        token: str,
+    ) -> ResponseT:
+        return await method(request, timeout=self._settings.timeout, metadata=_metadata(token))
 
     async def _stream(
         self,
@@ -269,12 +321,38 @@ class GrpcBackend:
         request: RequestT,
         service: str = REQUEST_MANAGER,
     ) -> AsyncIterator[ResponseT]:
+        """Yield the responses.
+
+        The stream is opened again with a new token if the first one is rejected. Later the caller
+        has to open it, since only it knows where to continue; the error's reason is then
+        CREDENTIAL_RENEWED.
+        """
         self._log_call(type(request).__name__, service)
-        try:
-            async for response in method(request, metadata=self._metadata):
-                yield response
-        except grpc.aio.AioRpcError as failure:
-            raise self._translate(failure, service)
+        is_begun = is_renewed = False
+        while True:
+            token = await self._token(service)
+            try:
+                async for response in method(request, metadata=_metadata(token)):
+                    is_begun = True
+                    yield response
+            except grpc.aio.AioRpcError as failure:
+                if is_renewed or not await self._renewed(failure, token):
+                    raise self._translate(failure, service)
+                if is_begun:
+                    raise RemoteError("the credential expired", reason=CREDENTIAL_RENEWED)
+                is_renewed = True
+            else:
+                return
+
+    async def _token(self, service: str) -> str:
+        address = self._address(service)
+        return await self._bearer.token(address, encrypted=self._settings.tls is not None)
+
+    async def _renewed(self, failure: grpc.aio.AioRpcError, rejected: str) -> bool:
+        """Return whether a call may be repeated with another token."""
+        if failure.code() is not grpc.StatusCode.UNAUTHENTICATED:
+            return False
+        return await self._bearer.renew(rejected)
 
     def _translate(self, failure: grpc.aio.AioRpcError, service: str) -> SpinCycleError:
         from spincycle.rpc.status import from_rpc_error
@@ -297,3 +375,7 @@ class GrpcBackend:
 
     def _address(self, service: str) -> str:
         return self._settings.job_log if service == JOB_LOG else self._settings.addr
+
+
+def _metadata(token: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {token}"),) if token else ()

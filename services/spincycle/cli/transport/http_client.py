@@ -16,6 +16,7 @@ from urllib.parse import urlencode, urlsplit
 
 from spincycle.cli.problem import Problem
 from spincycle.cli.settings import Settings, Tls
+from spincycle.cli.transport.bearer import BearerToken
 from spincycle.cli.transport.tls import ssl_context, ssl_failure
 from spincycle.errors import (
     DeadlineExceeded,
@@ -29,8 +30,11 @@ GATEWAY = "the gateway"
 _STREAM_TIMEOUT = 60.0
 """Seconds without an event or a keepalive comment after which a stream counts as broken."""
 
+_UNAUTHORIZED = 401
+
 _REASONS = {
-    401: "UNAUTHENTICATED",
+    401: "NOT_AUTHENTICATED",
+    403: "ACCESS_DENIED",
     404: "REQUEST_NOT_FOUND",
     409: "INVALID_STATE",
     410: "CURSOR_TOO_OLD",
@@ -60,6 +64,7 @@ class GatewayClient:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._bearer = BearerToken(settings)
         self._url = urlsplit(settings.rest)
         if self._url.scheme not in {"http", "https"} or not self._url.hostname:
             raise Problem(
@@ -80,7 +85,19 @@ class GatewayClient:
         Raises:
             SpinCycleError: the gateway cannot be reached or rejects the call.
         """
-        return await asyncio.to_thread(self._call, method, path, query, body, headers or {})
+        token = await self._token()
+        sent = _authorized(headers or {}, token)
+        try:
+            return await asyncio.to_thread(self._call, method, path, query, body, sent)
+        except RemoteError as error:
+            if error.http != _UNAUTHORIZED or not await self._bearer.renew(token):
+                raise
+        sent = _authorized(headers or {}, await self._token())
+        return await asyncio.to_thread(self._call, method, path, query, body, sent)
+
+    async def _token(self) -> str:
+        encrypted = self._url.scheme == "https"
+        return await self._bearer.token(self._settings.rest, encrypted=encrypted)
 
     def _call(
         self,
@@ -104,12 +121,14 @@ class GatewayClient:
         Raises:
             SpinCycleError: the stream could not be opened, or was lost.
         """
-        connection = self._connection(_STREAM_TIMEOUT)
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": cursor} if cursor else {})
+        token = await self._token()
+        connection, response = await self._open(path, query, _authorized(headers, token))
         try:
-            response = await asyncio.to_thread(
-                self._send, connection, "GET", path, query, None, headers
-            )
+            if response.status == _UNAUTHORIZED and await self._bearer.renew(token):
+                _abort(connection)
+                again = _authorized(headers, await self._token())
+                connection, response = await self._open(path, query, again)
             if response.status != 200:
                 _document(response)
             name = seen = data = ""
@@ -126,6 +145,20 @@ class GatewayClient:
                     name = data = ""
         finally:
             _abort(connection)
+
+    async def _open(
+        self, path: str, query: Sequence[tuple[str, str]], headers: Mapping[str, str]
+    ) -> tuple[HTTPConnection, HTTPResponse]:
+        """Open a stream, and return its connection."""
+        connection = self._connection(_STREAM_TIMEOUT)
+        try:
+            response = await asyncio.to_thread(
+                self._send, connection, "GET", path, query, None, headers
+            )
+        except BaseException:
+            _abort(connection)
+            raise
+        return connection, response
 
     def _line(self, response: HTTPResponse) -> str:
         try:
@@ -144,8 +177,6 @@ class GatewayClient:
     ) -> HTTPResponse:
         target = self._url.path.rstrip("/") + path + (f"?{urlencode(query)}" if query else "")
         sent_headers = {"Content-Type": "application/json", **headers}
-        if self._settings.token:
-            sent_headers["Authorization"] = f"Bearer {self._settings.token}"
         if self._settings.debug:
             sys.stderr.write(f"DEBUG {method} {self._settings.rest}{path}\n")
         try:
@@ -166,6 +197,10 @@ class GatewayClient:
         if self._url.scheme == "http":
             return HTTPConnection(host, self._url.port, timeout=timeout)
         return TlsConnection(host, self._url.port, timeout, self._settings.tls)
+
+
+def _authorized(headers: Mapping[str, str], token: str) -> Mapping[str, str]:
+    return {**headers, "Authorization": f"Bearer {token}"} if token else headers
 
 
 def _document(response: HTTPResponse) -> Any:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from spincycle.cli.transport.bearer import CREDENTIAL_RENEWED
 from spincycle.cli.transport.merging import merged
 from spincycle.cli.transport.output_deduplicator import JobOutput, OutputDeduplicator
 from spincycle.errors import SpinCycleError
@@ -27,6 +28,8 @@ _RETRYABLE = frozenset(
         "CANCELLED",
         "INTERNAL",
         "UNKNOWN",
+        "AUTHENTICATION_UNAVAILABLE",
+        CREDENTIAL_RENEWED,
     }
 )
 """Reasons after which a stream is reopened."""

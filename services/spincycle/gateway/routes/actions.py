@@ -68,13 +68,13 @@ class ActionRoutes:
                 "POST", ONE + "/rerun", self.rerun,
                 "create a request that runs the incomplete jobs of this one",
                 body=RERUN_REQUEST, response=CREATED_REQUEST, status=201,
-                failures=(400, 404, 409, 415), parameters=(IDEMPOTENCY_KEY,),
+                failures=(400, 404, 409, 415, 429), parameters=(IDEMPOTENCY_KEY,),
             ),
             Route(
                 "POST", ONE + "/skip", self.skip,
                 "create a request that continues as if a failed job were complete",
                 body=SKIP_REQUEST, response=CREATED_REQUEST, status=201,
-                failures=(400, 404, 409, 415), parameters=(IDEMPOTENCY_KEY,),
+                failures=(400, 404, 409, 415, 429), parameters=(IDEMPOTENCY_KEY,),
             ),
             Route(
                 "POST", "/api/v1/lint", self.lint, "check spec files",

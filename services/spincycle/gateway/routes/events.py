@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 
 import grpc
 
-from spincycle.errors import RemoteError
+from spincycle.access.caller import OPEN, Caller, current_caller
+from spincycle.errors import RemoteError, TooManyStreams
 from spincycle.gateway.filters import parse_filter
 from spincycle.gateway.http_messages import HttpRequest, HttpResponse
 from spincycle.gateway.router import Parameter, Route
@@ -49,6 +50,7 @@ class EventRoutes:
         request_manager: source of the events.
         keepalive: seconds without an event after which a comment is sent.
         max_streams: most streams at once.
+        max_per_caller: most streams of one authenticated caller.
     """
 
     def __init__(
@@ -56,10 +58,12 @@ class EventRoutes:
         request_manager: ServiceClient[RequestManagerServiceStub],
         keepalive: float,
         max_streams: int,
+        max_per_caller: int,
     ) -> None:
         self._manager = request_manager
         self._keepalive = keepalive
         self._max_streams = max_streams
+        self._max_per_caller = max_per_caller
         self._streams: set[EventStream] = set()
 
     def routes(self) -> list[Route]:
@@ -69,12 +73,13 @@ class EventRoutes:
             Route(
                 "GET", ONE + "/events", self.of_request,
                 "stream every change of a request until it ends",
-                response_type=EVENT_STREAM, failures=(400, 404, 410),
+                response_type=EVENT_STREAM, failures=(400, 404, 410, 429),
                 parameters=(*known, _OUTPUT),
             ),
             Route(
                 "GET", "/api/v1/events", self.of_all, "stream every change of all requests",
-                response_type=EVENT_STREAM, failures=(400, 410), parameters=(*known, *_FILTERS),
+                response_type=EVENT_STREAM, failures=(400, 410, 429),
+                parameters=(*known, *_FILTERS),
             ),
         ]  # fmt: skip
 
@@ -99,6 +104,27 @@ class EventRoutes:
         return await self._watch(http, rm.WatchRequest(filter=request_filter))
 
     async def _watch(self, http: HttpRequest, message: rm.WatchRequest) -> HttpResponse:
+        caller = current_caller()
+        self._check_number(caller)
+        message.cursor = http.headers.get("last-event-id", "") or http.first("cursor")
+        message.include_job_chain = http.first("jobChain") == "true"
+        message.requests_only = http.first("requestsOnly") == "true"
+        stream = EventStream(self._manager, message, self._keepalive, self._streams, caller.name)
+        await stream.open()
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return HttpResponse(stream, headers=headers, content_type=EVENT_STREAM, live=True)
+
+    def _check_number(self, caller: Caller) -> None:
+        """Check that the caller may open a further stream.
+
+        Raises:
+            TooManyStreams: it has as many as one caller may have.
+            RemoteError: all callers together have as many as the gateway serves.
+        """
+        if caller.authenticator != OPEN:
+            of_caller = sum(stream.caller == caller.name for stream in self._streams)
+            if of_caller >= self._max_per_caller:
+                raise TooManyStreams(caller.name, self._max_per_caller)
         if len(self._streams) >= self._max_streams:
             raise RemoteError(
                 "too many event streams; try again in a moment",
@@ -107,17 +133,14 @@ class EventRoutes:
                 http=503,
                 retryable=True,
             )
-        message.cursor = http.headers.get("last-event-id", "") or http.first("cursor")
-        message.include_job_chain = http.first("jobChain") == "true"
-        message.requests_only = http.first("requestsOnly") == "true"
-        stream = EventStream(self._manager, message, self._keepalive, self._streams)
-        await stream.open()
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return HttpResponse(stream, headers=headers, content_type=EVENT_STREAM, live=True)
 
 
 class EventStream(AsyncIterator[bytes]):
-    """The event stream of one caller; it is in `streams` while it is open."""
+    """The event stream of one caller; it is in `streams` while it is open.
+
+    Attributes:
+        caller: name of the caller.
+    """
 
     def __init__(
         self,
@@ -125,7 +148,9 @@ class EventStream(AsyncIterator[bytes]):
         message: rm.WatchRequest,
         keepalive: float,
         streams: set[EventStream],
+        caller: str,
     ) -> None:
+        self.caller = caller
         self._manager = manager
         self._keepalive = keepalive
         self._streams = streams

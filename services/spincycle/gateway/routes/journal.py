@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spincycle.batching.byte_lru import ByteLru
+from spincycle.errors import RequestNotFound, SpinCycleError
 from spincycle.gateway.deduplicated_calls import DeduplicatedCalls
 from spincycle.gateway.http_messages import HttpRequest, HttpResponse
 from spincycle.gateway.paging import ListPage, joined
@@ -41,9 +42,18 @@ class JournalRoutes:
         ]  # fmt: skip
 
     async def entries(self, http: HttpRequest) -> HttpResponse:
-        """Return all entries by job id and try, streamed page by page."""
+        """Return all entries by job id and try, streamed page by page.
+
+        As by the original, a request that does not exist, or that the caller may not view, has no
+        entries.
+        """
         request_id = http.params["request_id"]
-        raw = await self._raw_page(request_id, "")
+        try:
+            raw = await self._raw_page(request_id, "")
+        except SpinCycleError as error:
+            if error.reason != RequestNotFound.reason:
+                raise
+            return HttpResponse(b"[]\n")
         text = self._texts.get(raw)
         if text is not None:
             return HttpResponse(text)

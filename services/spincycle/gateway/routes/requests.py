@@ -90,7 +90,7 @@ class RequestRoutes:
             Route(
                 "POST", BASE, self.create, "create a request and start it",
                 body=CREATE_REQUEST, response=CREATED_REQUEST, status=201,
-                failures=(400, 409, 415), parameters=(IDEMPOTENCY_KEY,), of_original=True,
+                failures=(400, 409, 415, 429), parameters=(IDEMPOTENCY_KEY,), of_original=True,
             ),
             Route(
                 "GET", BASE, self.find, "find requests, newest first",

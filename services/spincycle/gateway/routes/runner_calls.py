@@ -41,7 +41,8 @@ _IGNORED = frozenset({RequestNotFound.reason, InvalidState.reason})
 class RunnerCallRoutes:
     """Routes to finish and suspend requests, report progress, and add journal entries.
 
-    The original's runners send no runner id and no epoch; both are read from the request.
+    The original's runners send no runner id and no epoch; both are read from the request, by the
+    gateway for itself: these runners have no credentials.
     """
 
     def __init__(
@@ -60,22 +61,25 @@ class RunnerCallRoutes:
             Route(
                 "PUT", ONE + "/finish", self.finish,
                 "report the end of a request; called by runners",
-                body=FINISH_REQUEST, failures=(400, 404, 409, 415), of_original=True,
+                body=FINISH_REQUEST, failures=(400, 404, 409, 415),
+                of_original=True, anonymous=True,
             ),
             Route(
                 "PUT", ONE + "/suspend", self.suspend,
                 "save the state of a suspended request; called by runners",
-                body=SUSPENDED_JOB_CHAIN, failures=(400, 404, 409, 415), of_original=True,
+                body=SUSPENDED_JOB_CHAIN, failures=(400, 404, 409, 415),
+                of_original=True, anonymous=True,
             ),
             Route(
                 "PUT", ONE + "/progress", self.progress,
                 "report the progress of a request; called by runners",
-                body=REQUEST_PROGRESS, failures=(400, 415), of_original=True,
+                body=REQUEST_PROGRESS, failures=(400, 415),
+                of_original=True, anonymous=True,
             ),
             Route(
                 "POST", ONE + "/log", self.add, "add an entry; called by runners",
                 body=JOB_LOG, response=JOB_LOG, status=201, failures=(400, 409, 415),
-                of_original=True,
+                of_original=True, anonymous=True,
             ),
         ]  # fmt: skip
 

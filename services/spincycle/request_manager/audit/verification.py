@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from spincycle.identity.signing_keys import PublicKey
+from spincycle.identity.signing_keys import VerifyingKey
 from spincycle.request_manager.storage.audit_entry import AuditEntry
 from spincycle.request_manager.storage.seal import (
     ALL_IDS,
@@ -78,7 +78,7 @@ class Verifier:
     """
 
     def __init__(
-        self, store: SealStore, keys: Sequence[PublicKey], heads: Collection[bytes] = ()
+        self, store: SealStore, keys: Sequence[VerifyingKey], heads: Collection[bytes] = ()
     ) -> None:
         self._store = store
         self._keys = {key.id: key for key in keys}

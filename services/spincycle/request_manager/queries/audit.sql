@@ -11,6 +11,12 @@ SELECT caller, authenticator, ARRAY(SELECT jsonb_array_elements_text(roles)), pe
     AS g (caller, authenticator, roles, peer, rule, call_id, on_behalf_of, operation, request_id,
           request_type, reason);
 
+-- name: audit_operation
+-- Records an operation on the installation.
+INSERT INTO request_manager.audit
+       (user_name, authenticator, roles, peer, rule, call_id, action, request_id, reason)
+VALUES (:caller, :authenticator, :roles::text[], :peer, :rule, :call_id, :operation, '', :reason);
+
 -- name: list_audit
 -- A page of the audit log, newest first, of the entries that match all criteria that are set.
 SELECT *

@@ -111,6 +111,12 @@ class AuditStore:
             reasons=[refusal.text for refusal in refusals],
         )
 
+    async def add_operation(self, actor: Actor, operation: str, reason: str) -> None:
+        """Store an operation on the installation."""
+        await self._database.execute(
+            "audit_operation", operation=operation, reason=reason, **actor.columns
+        )
+
     async def find(
         self, which: AuditFilter, limit: int, before: tuple[datetime, int] | None = None
     ) -> list[AuditEntry]:
