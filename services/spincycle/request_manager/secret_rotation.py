@@ -32,8 +32,8 @@ class Rotated:
     """The result of a rotation.
 
     Attributes:
-        archives: number of archives that were sealed anew.
-        states: number of saved states that were sealed anew.
+        archives: number of archives that were sealed.
+        states: number of saved states that were sealed.
         were_in_clear: number of archives and states among them that were in clear.
         without_secrets: number of rows of earlier versions that hold no secrets.
         unreadable: problem of each request whose data could not be sealed, by its id.
