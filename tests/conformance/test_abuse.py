@@ -17,7 +17,7 @@ from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID
 from tests.waiting import until
 
-from spincycle.gateway.config import GatewayConfig, LimitsConfig
+from spincycle.gateway.config import GatewayConfig, HttpLimitsConfig
 from spincycle.v1 import request_manager_service_pb2 as rm
 
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -74,7 +74,9 @@ async def connected(stack: Stack) -> AsyncIterator[Caller]:
 
 @pytest.fixture
 def config(config: GatewayConfig) -> GatewayConfig:
-    limits = LimitsConfig(header_timeout=0.2, body_timeout=0.2, answer_timeout=0.5, connections=20)
+    limits = HttpLimitsConfig(
+        header_timeout=0.2, body_timeout=0.2, answer_timeout=0.5, connections=20
+    )
     return replace(config, limits=limits)
 
 

@@ -8,7 +8,7 @@ from tests.conformance import samples
 from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID
 
-from spincycle.gateway.config import GatewayConfig, LimitsConfig
+from spincycle.gateway.config import GatewayConfig, HttpLimitsConfig
 from spincycle.runtime.version import VERSION
 from spincycle.v1 import request_manager_service_pb2 as rm
 
@@ -117,7 +117,7 @@ class TestWithSlowService:
 class TestWithTightLimits:
     @pytest.fixture
     def config(self, config: GatewayConfig) -> GatewayConfig:
-        limits = LimitsConfig(
+        limits = HttpLimitsConfig(
             body_bytes=2000,
             header_bytes=2000,
             headers=20,

@@ -36,7 +36,10 @@ MODELS: dict[str, type[Config]] = {
 
 INTERNAL_SERVICES = {
     "request-manager": {
+        "spincycle.internal.v1.ReadAccessService",
         "spincycle.internal.v1.RunnerCoordinationService",
+        "spincycle.v1.AccessService",
+        "spincycle.v1.AuditService",
         "spincycle.v1.RequestManagerService",
         "spincycle.v1.ServerService",
         "spincycle.v1.SpecService",

@@ -22,6 +22,7 @@ from tests.manifests.rendered import (
 )
 from tests.manifests.variants import ON_TOP, Variant, write
 
+from spincycle.access.token_file import TokenFile
 from spincycle.identity.grant_key_file import open_grant_keys
 from spincycle.identity.service_identity import ServiceIdentity, server_name
 
@@ -31,7 +32,11 @@ WITH_TLS = tuple(overlay for overlay in OVERLAYS if rendered(overlay).certificat
 
 AUTHORITY = "internal-ca"
 
-OPERATORS = {"append-grants", "access-tokens"}
+GRANT_KEYS = "append-grants"
+
+ACCESS_TOKENS = "access-tokens"
+
+OPERATORS = {GRANT_KEYS, ACCESS_TOKENS}
 """Secrets that an operator creates."""
 
 WARNING_HOURS = 7 * 24
@@ -119,7 +124,7 @@ def test_request_managers_and_job_logs_and_no_others_mount_the_grant_keys(
     manifests: Manifests,
 ) -> None:
     mounting = {
-        name: [path for path, secret in manifests.secrets(name).items() if secret in OPERATORS]
+        name: [path for path, secret in manifests.secrets(name).items() if secret == GRANT_KEYS]
         for name in manifests.pods()
     }
 
@@ -127,6 +132,22 @@ def test_request_managers_and_job_logs_and_no_others_mount_the_grant_keys(
     for name in ("request-manager", "job-log"):
         (path,) = mounting[name]
         assert manifests.configuration(name).append_grant_keys == PurePath(path, "keys")
+
+
+def test_all_services_that_people_call_and_no_others_mount_the_tokens(
+    manifests: Manifests,
+) -> None:
+    mounting = {
+        name: [path for path, secret in manifests.secrets(name).items() if secret == ACCESS_TOKENS]
+        for name in manifests.pods()
+    }
+
+    callable_ = {"request-manager", "job-log", "gateway"}
+    assert {name for name, paths in mounting.items() if paths} == callable_
+    for name in callable_:
+        (path,) = mounting[name]
+        assert manifests.configuration(name).auth.token_file == PurePath(path, "tokens.yaml")
+        assert not manifests.configuration(name).auth.none
 
 
 def test_files_of_secrets_are_readable_by_the_group_of_the_process_only(
@@ -216,6 +237,28 @@ def test_the_documented_secret_has_the_grant_keys_where_the_services_read_them(
         manifests = rendered("prod")
         path = manifests.configuration(name).append_grant_keys
         assert path.name == key
+        assert f"generic {manifests.secrets(name)[str(path.parent)]} " in create
+
+
+def test_the_documented_secret_has_the_tokens_where_the_services_read_them(
+    tmp_path: Path,
+) -> None:
+    make, create = block("console", "$ spincycle tokens").splitlines()
+    made = subprocess.run(
+        [SCRIPTS / "spincycle", *make.split()[2:]],
+        check=False,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+
+    assert made.returncode == 0, made.stderr
+    file = create.partition("--from-file=")[2]
+    assert TokenFile(tmp_path / file)
+    for name in ("request-manager", "job-log", "gateway"):
+        manifests = rendered("prod")
+        path = manifests.configuration(name).auth.token_file
+        assert path.name == file
         assert f"generic {manifests.secrets(name)[str(path.parent)]} " in create
 
 

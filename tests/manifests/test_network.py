@@ -11,7 +11,7 @@ from spincycle.identity.caller_table import CALLERS, LEGACY_CALLERS
 
 ADMITTED = {
     ("request-manager", "grpc"): {"clients"},
-    ("request-manager", "internal"): {"job-runner", "gateway"},
+    ("request-manager", "internal"): {"job-runner", "job-log", "gateway"},
     ("request-manager", "metrics"): {"prometheus"},
     ("job-runner", "internal"): {"request-manager"},
     ("job-runner", "metrics"): {"prometheus"},

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import grpc
 
+from spincycle.access.caller import Caller
 from spincycle.dev.identity_tokens import GRANT_KEYS
 from spincycle.dev.sockets import LINK
+from spincycle.rpc.caller_metadata import Metadata, assertion_of
 from spincycle.rpc.identification import TOKEN
 from spincycle.rpc.status import from_rpc_error
 
@@ -34,14 +36,17 @@ METHODS = {
 }
 
 
-def guesses(home: Path) -> list[tuple[tuple[str, str], ...]]:
-    """Metadata to try: no token, an empty one, an identity, and what the data directory has."""
+def guesses(home: Path) -> list[Metadata]:
+    """Metadata to try: no token, an admin as a gateway would pass it on, an empty token, an
+    identity, and what the data directory has.
+    """
     texts = ["", "spiffe://spincycle/spincycle/request-manager/1"]
     texts += (home / GRANT_KEYS).read_text().split()
-    return [(), *(((TOKEN, text),) for text in texts)]
+    admin = assertion_of(Caller("ada", ("admin",), "token-file"))
+    return [(), admin, *(((TOKEN, text),) for text in texts)]
 
 
-async def reason(socket: Path, method: str, metadata: tuple[tuple[str, str], ...]) -> str:
+async def reason(socket: Path, method: str, metadata: Metadata) -> str:
     """Return why a call is refused; "" if it is not."""
     async with grpc.aio.insecure_channel(f"unix:{socket}") as channel:
         call: grpc.aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(f"/{method}")

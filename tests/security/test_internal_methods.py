@@ -21,9 +21,11 @@ from spincycle.identity.service_identity import (
 from spincycle.internal.v1 import (
     job_runner_service_pb2,
     journal_service_pb2,
+    read_access_service_pb2,
     runner_coordination_service_pb2,
 )
 from spincycle.v1 import (
+    access_service_pb2,
     job_log_service_pb2,
     request_manager_service_pb2,
     server_service_pb2,
@@ -33,6 +35,8 @@ from spincycle.v1 import (
 SERVED: Mapping[str, tuple[FileDescriptor, ...]] = {
     REQUEST_MANAGER: (
         runner_coordination_service_pb2.DESCRIPTOR,
+        read_access_service_pb2.DESCRIPTOR,
+        access_service_pb2.DESCRIPTOR,
         request_manager_service_pb2.DESCRIPTOR,
         spec_service_pb2.DESCRIPTOR,
         server_service_pb2.DESCRIPTOR,
@@ -54,6 +58,8 @@ ALLOWED: Mapping[str, frozenset[str]] = {
     "JournalService/OfferOutput": frozenset({JOB_RUNNER}),
     "JournalService/Fence": frozenset({REQUEST_MANAGER}),
     "JobRunnerService": frozenset({REQUEST_MANAGER}),
+    "ReadAccessService": frozenset({JOB_LOG}),
+    "AccessService": frozenset({GATEWAY}),
     "JobLogService": frozenset({GATEWAY, REQUEST_MANAGER}),
     "RequestManagerService": frozenset({GATEWAY}),
     "SpecService": frozenset({GATEWAY}),

@@ -16,7 +16,7 @@ from spincycle.access.call_id import CALL_ID, call_id_of, set_current_call_id
 from spincycle.errors import JsonRequired, Overloaded, SpinCycleError
 from spincycle.gateway.callers import authenticate, forget_caller
 from spincycle.gateway.compression import accepts_gzip, gzipped, gzipped_parts
-from spincycle.gateway.config import LimitsConfig
+from spincycle.gateway.config import HttpLimitsConfig
 from spincycle.gateway.cors import CrossOrigin
 from spincycle.gateway.error_responses import HttpError, message_response
 from spincycle.gateway.hosts import AllowedHosts
@@ -51,7 +51,7 @@ class Application:
         self,
         router: Router,
         error_response: Callable[[SpinCycleError], HttpResponse],
-        limits: LimitsConfig,
+        limits: HttpLimitsConfig,
         gzip_bytes: int,
         hosts: AllowedHosts,
         cross_origin: CrossOrigin,

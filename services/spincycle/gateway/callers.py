@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from spincycle.access.authentication import Authentication, bearer_token
-from spincycle.access.caller import NOBODY, SERVICE, Caller, set_current_caller
+from spincycle.access.caller import NOBODY, set_current_caller
 from spincycle.access.credentials import Address, Credentials, TcpConnection
 from spincycle.gateway.caller_channel import PassedOn, pass_on
+from spincycle.gateway.client_certificate import CLIENT_CERTIFICATE
 
 
 async def authenticate(authentication: Authentication, scope: Mapping[str, Any]) -> None:
@@ -35,14 +36,6 @@ def forget_caller() -> None:
     pass_on(PassedOn())
 
 
-def call_for_runners() -> None:
-    """Make the gRPC calls of the current HTTP call for the original's job runners.
-
-    They have no credentials: the address of their routes is for them alone.
-    """
-    pass_on(PassedOn(caller=Caller("legacy-runner", authenticator=SERVICE)))
-
-
 def _credentials(scope: Mapping[str, Any]) -> Credentials:
     headers: dict[str, list[str]] = {}
     for name, value in scope["headers"]:
@@ -52,4 +45,4 @@ def _credentials(scope: Mapping[str, Any]) -> Credentials:
     if client and server and server[1] is not None:
         connection = TcpConnection(Address(*client), Address(*server))
     peer = f"{client[0]}:{client[1]}" if client else ""
-    return Credentials(headers, peer, connection)
+    return Credentials(headers, peer, connection, scope.get(CLIENT_CERTIFICATE))

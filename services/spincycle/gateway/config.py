@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from msgspec import Meta
@@ -11,7 +12,7 @@ from spincycle.rpc.limits import PUBLIC_REQUEST_BYTES
 from spincycle.runtime.config import Config, IdentityConfig, PublicTlsConfig, Seconds, Section
 
 
-class LimitsConfig(Section, frozen=True):
+class HttpLimitsConfig(Section, frozen=True):
     """Limits of one HTTP call and one connection."""
 
     body_bytes: Annotated[int, Meta(ge=1024)] = PUBLIC_REQUEST_BYTES
@@ -42,6 +43,14 @@ class LimitsConfig(Section, frozen=True):
 
     connections: Annotated[int, Meta(ge=1)] = 2000
     """Most connections at once; further ones are rejected with 503."""
+
+
+class ApiTlsConfig(PublicTlsConfig, frozen=True):
+    """TLS of the API; all files are PEM, and are read again when they change."""
+
+    client_ca: Path | None = None
+    """CA certificates of clients; set, a client may present a certificate signed by one of them,
+    for auth.certificates and auth.proxy."""
 
 
 class GatewayConfig(Config, frozen=True):
@@ -77,7 +86,7 @@ class GatewayConfig(Config, frozen=True):
     internal: IdentityConfig = IdentityConfig()
     """How the gateway and these services identify themselves to each other."""
 
-    tls: PublicTlsConfig = PublicTlsConfig()
+    tls: ApiTlsConfig = ApiTlsConfig()
     """TLS of the API on `listen`; the other two addresses are on loopback, without TLS."""
 
     auth: AuthConfig = AuthConfig()
@@ -115,5 +124,5 @@ class GatewayConfig(Config, frozen=True):
     """Origins, such as https://ops.example.com, whose pages may call the API from a browser;
     "*" means any. By default none."""
 
-    limits: LimitsConfig = LimitsConfig()
+    limits: HttpLimitsConfig = HttpLimitsConfig()
     """Limits of one HTTP call and one connection."""

@@ -11,14 +11,16 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from spincycle.access.credentials import PeerCertificate
+from spincycle.gateway.client_certificate import CLIENT_CERTIFICATE, peer_certificate
 from spincycle.gateway.coalescing_transport import CoalescingTransport
-from spincycle.gateway.config import LimitsConfig
+from spincycle.gateway.config import HttpLimitsConfig
 from spincycle.gateway.hosts import names_its_host
 from spincycle.rest_codec.encoding import to_text
 from spincycle.runtime.version import VERSION
 
 
-def limited_protocol(limits: LimitsConfig) -> type[asyncio.Protocol]:
+def limited_protocol(limits: HttpLimitsConfig) -> type[asyncio.Protocol]:
     """Return an HTTP/1.1 protocol that enforces the limits.
 
     It rejects headers that are too large, too many or too slow, and disconnects callers that do
@@ -28,7 +30,7 @@ def limited_protocol(limits: LimitsConfig) -> type[asyncio.Protocol]:
 
 
 class _LimitedProtocol(HttpToolsProtocol):
-    limits: LimitsConfig
+    limits: HttpLimitsConfig
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -36,9 +38,11 @@ class _LimitedProtocol(HttpToolsProtocol):
         self._size = 0
         self._header_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
+        self._certificate: PeerCertificate | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
+        self._certificate = peer_certificate(transport.get_extra_info("peercert"))
         # So that pause_writing is called when anything is unread. With 0, a transport with TLS
         # would pause even if nothing is.
         transport.set_write_buffer_limits(1)
@@ -70,6 +74,7 @@ class _LimitedProtocol(HttpToolsProtocol):
         self._stop_header_timer()
         self._start_header_timer()
         super().on_message_begin()
+        cast("dict[str, Any]", self.scope)[CLIENT_CERTIFICATE] = self._certificate
 
     def on_headers_complete(self) -> None:
         self._stop_header_timer()

@@ -92,6 +92,10 @@ LEGACY_CALLERS: Mapping[str, frozenset[str]] = {
 original's job runners and request managers."""
 
 
+LEGACY_READS = frozenset({_REQUESTS + "Get"})
+"""Public methods that a gateway calls for itself, without a caller, for the original's runners."""
+
+
 class CallerTable:
     """Decides which services may call a method.
 
@@ -101,9 +105,14 @@ class CallerTable:
 
     def __init__(self, *, legacy_runner_calls: bool = False) -> None:
         self._callers = dict(CALLERS)
+        self._without_caller = LEGACY_READS if legacy_runner_calls else frozenset[str]()
         if legacy_runner_calls:
             for method, callers in LEGACY_CALLERS.items():
                 self._callers[method] |= callers
+
+    def needs_caller(self, method: str) -> bool:
+        """Return whether a gateway may call a public method only for a caller."""
+        return method not in self._without_caller
 
     def check(self, method: str, caller: ServiceIdentity) -> None:
         """Check that a service may call a method, /package.Service/Method.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from spincycle.metrics.registry import Metrics
 from spincycle.request_manager.runners.dispatcher import Dispatcher
 from spincycle.request_manager.runners.recovery import Recovery
@@ -62,4 +64,14 @@ def register_metrics(
         "spincycle_runners_given_up",
         "Silent runners that this request manager evicted",
         lambda: float(recovery.evicted),
+    )
+
+
+def register_denials(metrics: Metrics, denials: Mapping[tuple[str, str], int]) -> None:
+    """Register the counter of denied operations, by operation and rule."""
+    metrics.counter(
+        "spincycle_denied_operations",
+        "Operations of callers that were denied, by operation and the rule that decided",
+        lambda: {key: float(count) for key, count in denials.items()},
+        labels=("operation", "rule"),
     )

@@ -12,7 +12,7 @@ from spincycle.access.call_id import CALL_ID, set_current_call_id
 from spincycle.access.caller import SERVICE, Caller, set_current_caller
 from spincycle.access.credential_limit import CredentialLimit
 from spincycle.access.credentials import Address, Credentials, PeerCertificate, TcpConnection
-from spincycle.errors import NotIdentified
+from spincycle.errors import NotAuthenticated, NotIdentified
 from spincycle.identity.caller_table import CallerTable
 from spincycle.identity.service_identity import GATEWAY
 from spincycle.rpc.caller_metadata import ASSERTION, asserted_caller
@@ -113,13 +113,17 @@ class InternalAdmission:
         metadata = context.invocation_metadata() or ()
         set_current_call_id([str(value) for key, value in metadata if key == CALL_ID])
         asserted = asserted_caller([value for key, value in metadata if key == ASSERTION])
+        headers = _headers(context)
         if asserted is not None:
+            if headers.get("authorization"):
+                raise NotAuthenticated("the gateway asserts a caller and passes on a token")
             set_current_caller(asserted)
             return CredentialLimit(asserted)
         if method in WITHOUT_CALLER:
             return None
-        headers = _headers(context)
-        if self._identification is None and not headers.get("authorization"):
+        if not headers.get("authorization") and (
+            self._identification is None or not self._table.needs_caller(method)
+        ):
             return None
         credentials = Credentials(headers, context.peer())
         caller = await self._authentication.authenticate(credentials)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import shutil
 from pathlib import Path
 
 from tests.security.installation import Settings
+from tests.security.tokens import token_of, write_tokens
 
 from spincycle.identity.service_identity import GATEWAY, JOB_LOG, REQUEST_MANAGER
 
@@ -15,7 +15,7 @@ SPECS = Path(__file__).parent / "specs"
 NOBODY = "nobody"
 """A caller without a token."""
 
-PEOPLE = {
+PEOPLE: dict[str, list[str]] = {
     "outsider": [],
     "viewer": ["viewer"],
     "starter": ["starter"],
@@ -30,24 +30,19 @@ CALLERS = (*PEOPLE, NOBODY)
 
 def token(name: str) -> str:
     """Return the token of a person; empty for nobody."""
-    return "" if name == NOBODY else f"token-of-{name}"
+    return "" if name == NOBODY else token_of(name)
 
 
 def settings(home: Path) -> Settings:
-    """Settings of an installation in which these people have tokens, and others nothing."""
-    file = home / "tokens.yaml"
-    file.touch(0o600)
-    file.write_text(
-        json.dumps(
-            {
-                name: {"roles": roles, "sha256": hashlib.sha256(token(name).encode()).hexdigest()}
-                for name, roles in PEOPLE.items()
-            }
-        )
-    )
+    """Settings of an installation in which these people have tokens, and others nothing.
+
+    Its specs are in `home / "specs"`.
+    """
+    file = write_tokens(home, PEOPLE)
+    specs = shutil.copytree(SPECS, home / "specs")
     auth = {"AUTH__TOKEN_FILE": str(file)}
     return {
-        REQUEST_MANAGER: auth | {"SPECS_DIR": str(SPECS), "ACCESS__STRICT": "true"},
+        REQUEST_MANAGER: auth | {"SPECS_DIR": str(specs), "ACCESS__STRICT": "true"},
         JOB_LOG: auth,
         GATEWAY: auth | {"KEEPALIVE": "0.2"},
     }

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+from collections.abc import Iterator
+
+import grpc
 import pytest
-from tests.integration.access_ways.people import CALLERS
+from tests.integration.access_ways.people import CALLERS, NOBODY, PEOPLE
 from tests.integration.access_ways.ways import (
     DENIED,
     HIDDEN,
     NAMES,
     OK,
+    TIMEOUT,
+    TYPE,
     UNKNOWN,
     Subject,
     Ways,
+    headers,
+    metadata,
 )
+from tests.security.installation import Installation
+from tests.waiting import until
+
+from spincycle.errors import RequestNotFound
+from spincycle.v1 import job_log_service_pb2 as jl
+from spincycle.v1 import request_manager_service_pb2 as rm
+from spincycle.v1 import request_pb2, spec_service_pb2
 
 TABLE = """
              outsider viewer starter stopper owner admin nobody
@@ -55,3 +71,196 @@ def test_an_operation_has_the_outcome_of_the_table(
     }
 
     assert outcomes == {operation: {EXPECTED[operation][caller]} for operation in operations}
+
+
+SEES = {caller: EXPECTED["view"][caller] == OK for caller in CALLERS if caller != NOBODY}
+
+
+@pytest.mark.parametrize("caller", SEES)
+def test_a_list_has_what_the_caller_may_view(ways: Ways, subject: Subject, caller: str) -> None:
+    requests, filters = ways.grpc.requests, request_pb2.RequestFilter(type=TYPE)
+    listed = requests.List(rm.ListRequest(filter=filters), metadata=metadata(caller)).requests
+    found = {
+        "grpc": subject.id in {one.id for one in listed},
+        "rest": subject.id in ways.http.get("/api/v1/requests", headers=headers(caller)).text,
+        "full": subject.id in ways.http.get("/api/v1/full/requests", headers=headers(caller)).text,
+        "spinc": subject.id in ways.spinc.run(["find", "limit=1000"], caller)[1],
+        "spinc_rest": subject.id in ways.spinc_rest.run(["find", "limit=1000"], caller)[1],
+    }
+
+    assert found == dict.fromkeys(found, SEES[caller])
+
+
+@pytest.mark.parametrize("caller", SEES)
+def test_a_journal_of_the_original_is_empty_for_whom_it_does_not_exist(
+    ways: Ways, subject: Subject, caller: str
+) -> None:
+    path = f"/api/v1/requests/{subject.id}/log"
+
+    entries = ways.http.get(path, headers=headers(caller)).json()
+
+    assert bool(entries) == SEES[caller]
+
+
+@pytest.fixture(scope="module")
+def running(ways: Ways) -> Iterator[str]:
+    """A request whose job runs."""
+    create = {"type": "guarded-running"}
+    created = ways.http.post("/api/v1/requests", json=create, headers=headers("admin")).json()
+    request_id = str(created["id"])
+
+    async def is_running() -> bool:
+        status = ways.http.get("/api/v1/status/running", headers=headers("admin"))
+        return request_id in status.text
+
+    asyncio.run(until(is_running))
+    yield request_id
+    ways.http.put(f"/api/v1/requests/{request_id}/stop", headers=headers("admin"))
+
+
+@pytest.mark.parametrize("caller", SEES)
+def test_running_jobs_are_those_that_the_caller_may_view(
+    ways: Ways, running: str, caller: str
+) -> None:
+    listed = ways.grpc.requests.ListRunningJobs(
+        rm.ListRunningJobsRequest(), metadata=metadata(caller)
+    ).status
+    rest = ways.http.get("/api/v1/status/running", headers=headers(caller))
+    found = {
+        "grpc jobs": running in {job.request_id for job in listed.jobs},
+        "grpc requests": running in listed.requests,
+        "rest": running in rest.text,
+        "spinc": running in ways.spinc.run(["ps"], caller)[1],
+        "spinc_rest": running in ways.spinc_rest.run(["ps"], caller)[1],
+    }
+
+    assert found == dict.fromkeys(found, SEES[caller])
+
+
+def test_events_of_all_requests_are_of_those_that_the_caller_may_view(ways: Ways) -> None:
+    with (
+        ways.http.stream("GET", "/api/v1/events", headers=headers("outsider")) as hidden,
+        ways.http.stream("GET", "/api/v1/events", headers=headers("viewer")) as seen,
+    ):
+        created = ways.http.post(
+            "/api/v1/requests", json={"type": TYPE}, headers=headers("starter")
+        ).json()
+        # The last event of the request.
+        for line in seen.iter_lines():
+            if created["id"] in line and '"state":4' in line:
+                break
+        lines = hidden.iter_lines()
+        # The first comment may be older than the events; the one after the next is not.
+        comments = [line for line in itertools.islice(lines, 6) if line]
+
+    assert all(comment.startswith((":", "id:")) for comment in comments)
+
+
+@pytest.mark.parametrize("caller", SEES)
+def test_what_callers_are_told_is_what_they_may_do(
+    ways: Ways, subject: Subject, caller: str
+) -> None:
+    may = {
+        operation: EXPECTED[operation][caller] == OK
+        for operation in EXPECTED
+        if operation not in {"start-again", "admin"}
+    }
+    specs = ways.grpc.specs.ListSpecs(
+        spec_service_pb2.ListSpecsRequest(), metadata=metadata(caller)
+    ).specs
+    told = {spec.name: set(spec.allowed_operations) for spec in specs}
+
+    checked = {
+        operation: ways.http.get(
+            "/api/v1/access-check",
+            params={"operation": operation, "type": TYPE},
+            headers=headers(caller),
+        ).json()["allowed"]
+        for operation in may
+    }
+    admin = ways.http.get("/api/v1/access-check?operation=admin", headers=headers(caller)).json()
+    me = ways.http.get("/api/v1/me", headers=headers(caller)).json()
+
+    assert checked == may
+    assert told.get(TYPE, set()) == {operation for operation in may if may[operation]}
+    assert admin["allowed"] == (EXPECTED["admin"][caller] == OK)
+    assert (me["name"], me["roles"], me["authenticator"]) == (caller, PEOPLE[caller], "token-file")
+    assert me["admin"] == admin["allowed"]
+
+
+@pytest.mark.parametrize("caller", SEES)
+def test_a_type_without_an_acl_is_for_admins_where_access_is_strict(
+    ways: Ways, caller: str
+) -> None:
+    created = ways.http.post(
+        "/api/v1/requests", json={"type": "without-acl"}, headers=headers(caller)
+    )
+
+    assert created.status_code == (201 if caller == "admin" else 403)
+
+
+def test_a_denial_names_the_operation_the_caller_and_the_roles_in_each_way(
+    ways: Ways, subject: Subject
+) -> None:
+    call = ways.grpc.requests.Stop
+    with pytest.raises(grpc.RpcError) as refused:
+        call(rm.StopRequest(request_id=subject.id), metadata=metadata("viewer"))
+    path = f"/api/v1/requests/{subject.id}/stop"
+    rest = ways.http.put(path, headers=headers("viewer")).json()["message"]
+
+    assert refused.value.details() == rest
+    for word in ('"viewer"', "stop", subject.id, TYPE, "stopper", "owner", "admin"):
+        assert word in rest
+
+
+def test_what_somebody_does_is_under_their_own_name(ways: Ways) -> None:
+    create = {"type": TYPE, "user": "somebody else"}
+    ids = [
+        ways.http.post("/api/v1/requests", json=create, headers=headers("starter")).json()["id"],
+        ways.grpc.requests.Create(
+            rm.CreateRequest(type=TYPE, user="somebody else"), metadata=metadata("starter")
+        ).request.id,
+        ways.spinc.run(["-o", "name", "start", TYPE], "starter")[1].split()[-1],
+        ways.spinc_rest.run(["-o", "name", "start", TYPE], "starter")[1].split()[-1],
+    ]
+
+    users = [
+        ways.http.get(f"/api/v1/requests/{id_}", headers=headers("viewer")).json()["user"]
+        for id_ in ids
+    ]
+    assert users == ["starter"] * len(ids)
+
+
+def test_spinc_starts_nothing_for_whom_it_is_denied(ways: Ways) -> None:
+    # spinc reads the list of types first, in which the outsider does not find this one.
+    reasons = {
+        caller: ways.spinc.run(["start", TYPE], caller)[0] for caller in ("viewer", "stopper")
+    }
+
+    assert reasons == dict.fromkeys(reasons, "ACCESS_DENIED")
+
+
+@pytest.mark.slow
+def test_a_follower_of_a_journal_is_disconnected_after_it_lost_its_role(
+    installation: Installation, ways: Ways, subject: Subject
+) -> None:
+    specs = installation.home / "specs" / "ways.yaml"
+    before = specs.read_text()
+    tail = ways.grpc.log.Tail(
+        jl.TailRequest(request_id=subject.id, follow=True),
+        metadata=metadata("viewer"),
+        timeout=TIMEOUT,
+    )
+    next(tail)
+    specs.write_text(before.replace("{role: viewer, ops: [view]}", "{role: other, ops: [view]}"))
+    try:
+        ways.http.post("/api/v1/specs/reload", json={}, headers=headers("admin"))
+        with pytest.raises(grpc.RpcError) as ended:
+            for _ in tail:
+                pass
+    finally:
+        specs.write_text(before)
+        ways.http.post("/api/v1/specs/reload", json={}, headers=headers("admin"))
+
+    assert ended.value.code() is grpc.StatusCode.NOT_FOUND
+    assert ended.value.details() == RequestNotFound(subject.id).message

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, cast
 
 import grpc
@@ -210,7 +211,8 @@ class EventWay:
 class SpincWay:
     """Commands of spinc, over gRPC or REST."""
 
-    def __init__(self, *addresses: str) -> None:
+    def __init__(self, home: Path, *addresses: str) -> None:
+        self._home = home
         self._addresses = addresses
 
     @property
@@ -234,7 +236,7 @@ class SpincWay:
 
     def run(self, command: list[str], caller: str) -> tuple[str, str]:
         """Run a command; return the reason for which it failed, and its output."""
-        environment = {"HOME": "/nonexistent", "SPINC_TOKEN": token(caller) or None}
+        environment = {"HOME": str(self._home), "SPINC_TOKEN": token(caller) or None}
         ran = CliRunner().invoke(spinc, [*self._addresses, *command], env=environment)
         if isinstance(ran.exception, Problem):
             assert ran.exception.reason, ran.exception.message
@@ -288,7 +290,7 @@ def open_ways(installation: Installation) -> Iterator[Ways]:
             GrpcWay(manager_channel, log_channel),
             RestWay(http),
             EventWay(http),
-            SpincWay("--addr", manager, "--job-log", log),
-            SpincWay("--rest", url),
+            SpincWay(installation.home, "--addr", manager, "--job-log", log),
+            SpincWay(installation.home, "--rest", url),
             http,
         )

@@ -4,8 +4,11 @@ import json
 import re
 import stat
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,6 +19,8 @@ from tests.integration.cli.conftest import SPINC, Ran, Tty
 from tests.integration.cli.fake_services import FakeServices
 from tests.integration.cli.live_events import begin, end
 from tests.issuer.process import RunningIssuer, running_issuer
+
+from spincycle.cli.login.stored_login import LoginFile
 
 Spinc = Callable[..., Ran]
 OnTty = Callable[..., Tty]
@@ -245,6 +250,45 @@ def test_processes_that_renew_at_once_do_not_lose_the_refresh_token(
     assert status(0) == 0
 
 
+def test_a_process_waits_for_another_one_that_renews_the_token(
+    services: FakeServices,
+    environment: dict[str, str],
+    issuer: RunningIssuer,
+    logged_in: Path,
+) -> None:
+    file, stored = LoginFile(logged_in), LoginFile(logged_in).read()
+    assert stored is not None
+    change(logged_in, renew_at=1.0)
+    before = issuer.calls("/token")
+
+    with file.lock():
+        waiting = subprocess.Popen([SPINC, "status", ID], env=environment, stdout=subprocess.PIPE)
+        until_open(waiting, logged_in.with_suffix(".lock"))
+        file.write(replace(stored, token="renewed-by-another"))
+    waiting.communicate(timeout=60)
+
+    assert waiting.returncode == 0
+    assert sent(services) == "Bearer renewed-by-another"
+    assert issuer.calls("/token") == before
+
+
+def until_open(process: subprocess.Popen[bytes], file: Path) -> None:
+    """Wait until a process has opened a file."""
+    end = time.monotonic() + 60
+    while file not in opened(process):
+        assert process.poll() is None, "it did not wait"
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def opened(process: subprocess.Popen[bytes]) -> set[Path]:
+    found = set()
+    for link in Path(f"/proc/{process.pid}/fd").glob("*"):
+        with suppress(OSError):
+            found.add(link.readlink())
+    return found
+
+
 def test_a_login_that_has_ended_is_reported(
     issuer: RunningIssuer, spinc: Spinc, logged_in: Path
 ) -> None:
@@ -334,6 +378,21 @@ def test_logout_deletes_the_token(services: FakeServices, spinc: Spinc, logged_i
     spinc("status", ID)
     assert sent(services) == ""
     assert spinc("logout").out == f"not logged in to {services.address}\n"
+
+
+def test_a_deleted_context_leaves_no_token(
+    log_in: Callable[..., Tty], issuer: RunningIssuer, spinc: Spinc, tmp_path: Path
+) -> None:
+    for name in ("here", "there"):
+        assert spinc("context", "set", name).code == 0
+        terminal = log_in("--context", name)
+        issuer.approve(code_of(terminal))
+        assert terminal.end() == 0
+
+    assert spinc("context", "delete", "here").code == 0
+
+    (kept,) = tmp_path.glob("*.tokens/*.json")
+    assert kept.name.startswith("there@")
 
 
 def test_a_damaged_file_is_reported(spinc: Spinc, logged_in: Path) -> None:

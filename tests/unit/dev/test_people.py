@@ -75,6 +75,16 @@ def test_each_start_makes_other_tokens_and_leaves_out_earlier_people(tmp_path: P
     assert not files.directory.exists()
 
 
+def test_other_files_in_the_directory_are_kept(tmp_path: Path) -> None:
+    other = tmp_path / "people" / "photos"
+    other.mkdir(parents=True)
+
+    write_people(tmp_path, [ALICE], "127.0.0.1:1", "127.0.0.1:2")
+    write_people(tmp_path, [], "127.0.0.1:1", "127.0.0.1:2")
+
+    assert list((tmp_path / "people").iterdir()) == [other]
+
+
 def test_a_directory_that_cannot_be_written_is_reported_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(StackError, match=r"cannot write .*/missing/people: No such file"):
         write_people(tmp_path / "missing", [ALICE], "127.0.0.1:1", "127.0.0.1:2")

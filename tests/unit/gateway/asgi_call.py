@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from spincycle.gateway.app import Application
-from spincycle.gateway.config import LimitsConfig
+from spincycle.gateway.config import HttpLimitsConfig
 from spincycle.gateway.cors import CrossOrigin
 from spincycle.gateway.error_responses import error_response
 from spincycle.gateway.hosts import AllowedHosts
@@ -15,7 +15,7 @@ from spincycle.gateway.router import Route, Router
 
 def application(routes: list[Route]) -> Application:
     return Application(
-        Router(routes), error_response, LimitsConfig(), 100, AllowedHosts(), CrossOrigin(())
+        Router(routes), error_response, HttpLimitsConfig(), 100, AllowedHosts(), CrossOrigin(())
     )
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.gateway.asgi_call import application, call
 
 from spincycle.gateway.app import Application
-from spincycle.gateway.config import LimitsConfig
+from spincycle.gateway.config import HttpLimitsConfig
 from spincycle.gateway.cors import CrossOrigin
 from spincycle.gateway.error_responses import error_response
 from spincycle.gateway.hosts import AllowedHosts
@@ -241,7 +241,7 @@ async def test_bodies_beyond_the_bytes_in_flight_are_rejected_until_others_compl
         await released.wait()
         return HttpResponse(b"{}")
 
-    limits = LimitsConfig(bytes_in_flight=2048)
+    limits = HttpLimitsConfig(bytes_in_flight=2048)
     route = Route("POST", "/x", hold, "hold", body=CREATE_REQUEST)
     app = Application(Router([route]), error_response, limits, 100, AllowedHosts(), CrossOrigin(()))
     json_type = {b"content-type": b"application/json"}

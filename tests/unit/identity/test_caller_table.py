@@ -5,7 +5,12 @@ import itertools
 import pytest
 
 from spincycle.errors import CallerNotAllowed
-from spincycle.identity.caller_table import CALLERS, LEGACY_CALLERS, CallerTable
+from spincycle.identity.caller_table import (
+    CALLERS,
+    LEGACY_CALLERS,
+    LEGACY_READS,
+    CallerTable,
+)
 from spincycle.identity.service_identity import SERVICES, ServiceIdentity
 from spincycle.internal.v1 import (
     job_runner_service_pb2,
@@ -64,3 +69,13 @@ def test_a_method_without_a_row_is_refused() -> None:
     for service in SERVICES:
         with pytest.raises(CallerNotAllowed, match="which is for: no service"):
             CallerTable().check("/spincycle.v1.New/Method", ServiceIdentity("a", service, "1"))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_gateway_calls_for_itself_only_what_runners_of_the_original_need(legacy: bool) -> None:
+    table = CallerTable(legacy_runner_calls=legacy)
+
+    without_caller = {method for method in METHODS if not table.needs_caller(method)}
+
+    assert without_caller == (LEGACY_READS if legacy else set())
+    assert {"/spincycle.v1.RequestManagerService/Get"} == LEGACY_READS

@@ -11,7 +11,6 @@ from spincycle.errors import (
     ServiceUnavailable,
     SpinCycleError,
 )
-from spincycle.gateway.callers import call_for_runners
 from spincycle.gateway.decode import decode
 from spincycle.gateway.http_messages import HttpRequest, HttpResponse, nothing
 from spincycle.gateway.router import Route
@@ -42,7 +41,8 @@ _IGNORED = frozenset({RequestNotFound.reason, InvalidState.reason})
 class RunnerCallRoutes:
     """Routes to finish and suspend requests, report progress, and add journal entries.
 
-    The original's runners send no runner id and no epoch; both are read from the request.
+    The original's runners send no runner id and no epoch; both are read from the request, by the
+    gateway for itself: these runners have no credentials.
     """
 
     def __init__(
@@ -150,7 +150,6 @@ class RunnerCallRoutes:
             RequestNotFound: the request does not exist.
             InvalidState: the request is not RUNNING.
         """
-        call_for_runners()
         message = rm.GetRequest(request_id=request_id)
         request = (await self._manager.call(self._manager.stub.Get, message)).request
         if request.state != state_pb2.STATE_RUNNING:

@@ -152,8 +152,8 @@ class RequestCreator:
             PlanChanged: the plan differs from the one that the caller expects.
             DatabaseUnavailable: the request may or may not be stored.
         """
-        actor = await self._authorize(params)
         _check(params)
+        actor = await self._authorize(params)
         if params.idempotency_key and (existing := await self._existing(params, actor)):
             return *existing, True
         self._limits.count_creation(params.caller.name)
@@ -174,8 +174,8 @@ class RequestCreator:
 
     async def plan(self, params: CreateParams) -> BuiltRequest:
         """Return what `create` would store; raises as `create`."""
-        await self._authorize(params)
         _check(params)
+        await self._authorize(params)
         return await self._planner.build(params.type, params.args, "")
 
     async def _authorize(self, params: CreateParams) -> Actor:
