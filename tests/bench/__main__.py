@@ -1,7 +1,8 @@
 """Time everything, beside what the machine could do: python -m tests.bench, or make bench.
 
 Starts the whole stack from nothing, with everything on that it promises, and writes JSON and
-Markdown. --only names parts: limits, shapes, reads, idle, journal, large, sleepers, starts.
+Markdown. --only names parts: limits, shapes, reads, idle, journal, large, sleepers, starts,
+tokens.
 --shapes reduces the shapes to those that are named, with semicolons between: "one no-op" with any
 number of requests in flight, "one no-op @ 64" with 64.
 """
@@ -44,9 +45,11 @@ from tests.bench.stretches import (
     take_sleepers,
     take_spinc,
 )
+from tests.bench.tokens import take_token_costs
+from tests.issuer.signing_keys import ALGORITHMS
 
-PARTS = ("limits", "idle", "shapes", "reads", "starts", "journal", "large", "sleepers")
-"""What can be measured; the last three have stands of their own."""
+PARTS = ("limits", "idle", "shapes", "reads", "starts", "journal", "large", "sleepers", "tokens")
+"""What can be measured; the last four do not use the common stand."""
 
 # Requests of a full run, by those in flight.
 _COUNTS: dict[Shape, dict[int, int]] = {
@@ -143,6 +146,7 @@ class Bench:
                     ("reads", self._reads),
                 ):
                     await self._take(part, take, stand)
+        await self._take("tokens", self._tokens, None)
         if "sleepers" in self._parts and not self._quick:
             async with self._stand(()) as stand:
                 await self._take("sleepers", self._sleepers, stand)
@@ -190,6 +194,10 @@ class Bench:
     async def _starts(self, stand: Stand) -> None:
         self._results.spinc_ms = await asyncio.to_thread(take_spinc, stand, 5)
         self._results.dev_seconds = await take_dev_start(1 if self._quick else 3)
+
+    async def _tokens(self, _: None) -> None:
+        for algorithm in ALGORITHMS:
+            self._results.tokens.append(await take_token_costs(algorithm))
 
     async def _reads(self, stand: Stand) -> None:
         for _ in range(self._repeat):

@@ -44,6 +44,7 @@ def budget(results: Results) -> list[Line]:
         *_single(results),
         *_reads(results),
         *_stretches(results),
+        *_tokens(results),
     ]
 
 
@@ -209,3 +210,25 @@ def _stretches(results: Results) -> Iterator[Line]:
     )
     yield _most("spinc listing, from exec to exit", "ms", 250, 150, results.spinc_ms)
     yield _most("spincycle dev to first answer, warm", "s", 2.5, 1.5, results.dev_seconds)
+
+
+def _tokens(results: Results) -> Iterator[Line]:
+    for one in results.tokens:
+        yield _most(
+            f"first verification of a token, {one.algorithm}",
+            "ms",
+            1,
+            0.5,
+            one.first_ms,
+            f", the bare signature {one.bare_ms:.2f} ms",
+        )
+        yield _most(
+            f"a call with a cached token, {one.algorithm}",
+            "µs",
+            25,
+            10,
+            one.cached_us,
+            f", a bare digest and look-up {one.bare_us:.1f} µs",
+        )
+    if not results.tokens:
+        yield Line("verification of a token", "≤ 1 ms, cached ≤ 25 µs", "", "–", None)

@@ -11,6 +11,7 @@ from tests.bench.limits import Limits
 from tests.bench.load import Figures, Quantiles
 from tests.bench.reads import Rate, ReadRates
 from tests.bench.stretches import Idle, Large, Sleepers
+from tests.bench.tokens import TokenCosts
 
 
 @dataclass(slots=True)
@@ -40,6 +41,7 @@ class Results:
     journal: AgedJournal | None = None
     large: list[Large] = field(default_factory=list)
     sleepers: Sleepers | None = None
+    tokens: list[TokenCosts] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def add(self, figures: Figures) -> None:

@@ -17,7 +17,7 @@ from tests.bench.shapes import write_specs
 from tests.chaos.member import Member
 from tests.identities import Authority
 
-from spincycle.dev.identity_tokens import IdentityTokens, new_grant_keys
+from spincycle.dev.identity_tokens import IdentityTokens, kept_sealing_keys, new_grant_keys
 from spincycle.dev.ports import free_port
 from spincycle.dev.postgres import EmbeddedPostgres
 from spincycle.dev.reaper import Reaper
@@ -143,6 +143,7 @@ class Stand:
             self.database.dsn(),
             IdentityTokens(),
             new_grant_keys(self.home),
+            kept_sealing_keys(self.home),
         )
         for service in (*behind, gateway):
             assert service.configuration is not None

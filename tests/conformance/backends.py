@@ -25,6 +25,8 @@ from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.v1 import (
     access_service_pb2,
     access_service_pb2_grpc,
+    audit_service_pb2,
+    audit_service_pb2_grpc,
     job_log_service_pb2,
     job_log_service_pb2_grpc,
     request_manager_service_pb2,
@@ -138,6 +140,7 @@ def request_manager() -> Backend:
         ),
         _service(spec_service_pb2, "SpecService", spec_service_pb2_grpc),
         _service(access_service_pb2, "AccessService", access_service_pb2_grpc),
+        _service(audit_service_pb2, "AuditService", audit_service_pb2_grpc),
         _service(
             runner_coordination_service_pb2,
             "RunnerCoordinationService",

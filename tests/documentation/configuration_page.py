@@ -129,7 +129,7 @@ def described(kind: Any) -> str:
     if isinstance(kind, UnionType):
         (kind,) = [one for one in get_args(kind) if one is not NoneType]
     if get_origin(kind) is dict:
-        return f"map of {_TYPES[get_args(kind)[1]]}s"
+        return f"map of {_TYPES.get(get_args(kind)[1], 'map')}s"
     if get_origin(kind) is tuple:
         return f"list of {_TYPES[get_args(kind)[0]]}s"
     return _TYPES[kind] + bounds

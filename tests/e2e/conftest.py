@@ -8,6 +8,7 @@ import signal
 import sysconfig
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
@@ -96,14 +97,20 @@ class Command:
         return code
 
 
-@pytest.fixture
-def home() -> Iterator[Path]:
+@contextmanager
+def empty_home() -> Iterator[Path]:
     """An empty directory that any account may enter; processes of a stack there are ended."""
     directory = Path(tempfile.mkdtemp(prefix="spincycle-test-"))
     directory.chmod(0o755)
     yield directory
     end_processes(directory / "data", 0.0)
     shutil.rmtree(directory)
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with empty_home() as directory:
+        yield directory
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from spincycle.dev.content import find_content
 from spincycle.dev.identity_tokens import GRANT_KEYS
 from spincycle.dev.services import FREE_PORTS
 from spincycle.dev.stack import Stack, StackConfig
-from spincycle.identity.grant_key_file import KEY_BYTES, write_grant_keys
+from spincycle.identity.key_file import KEY_BYTES, write_keys
 from spincycle.rpc.channel import open_channel
 from spincycle.v1 import job_log_service_pb2, request_pb2, state_pb2
 from spincycle.v1 import request_manager_service_pb2 as rm
@@ -53,7 +53,7 @@ async def test_a_request_whose_grant_is_refused_is_recovered_and_others_lose_not
         before = await start(6000)
         await until(lambda: entries(before))
         written = await entries(before)
-        write_grant_keys(stack.home / GRANT_KEYS, {"2": secrets.token_bytes(KEY_BYTES)})
+        write_keys(stack.home / GRANT_KEYS, {"2": secrets.token_bytes(KEY_BYTES)})
         for service in ("job-log", "request-manager"):
             await until(lambda service=service: logged(service, "grant keys reloaded"))
         after = await start(500)

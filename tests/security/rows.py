@@ -9,8 +9,8 @@ import asyncpg
 Rows = Mapping[str, list[str]]
 """Rows by table, each as JSON."""
 
-IGNORED_TABLES = {"request_manager.audit", "job_log.followers"}
-"""Refusals are audited; sessions of the job log come and go."""
+IGNORED_TABLES = {"request_manager.audit", "request_manager.audit_seals", "job_log.followers"}
+"""Refusals are audited and sealed; sessions of the job log come and go."""
 
 HEARTBEAT = ["observer", "heartbeat", "chains", "jobs", "journal_lag", "loop_lag"]
 """Columns that heartbeats of honest runners change."""

@@ -20,6 +20,10 @@ class RequestManagerServiceStub:
     Rerun and Skip may have been carried out before such a failure, so they are retried with the same
     idempotency key; after OVERLOADED nothing has been done.
 
+    The ACLs of specs say what callers may do with requests of a type. PERMISSION_DENIED (reason
+    ACCESS_DENIED): the caller may not do it; the message names the roles that may. A request that the
+    caller may not view is NOT_FOUND, and is not in lists and streams of the caller.
+
     Integers are below 2^53 throughout the package, uint64 included. Numbers within
     google.protobuf.Struct and Value are doubles. Names and ids in calls have at most 256 bytes.
     """
@@ -34,7 +38,8 @@ class RequestManagerServiceStub:
     sequence, node and job type). ALREADY_EXISTS (reason IDEMPOTENCY_CONFLICT): the key was used
     with other content. FAILED_PRECONDITION (reason PLAN_CHANGED): expected_plan_hash does not
     match. RESOURCE_EXHAUSTED (reason PLAN_TOO_LARGE): the chain has too many jobs or edges, or
-    needs too much memory.
+    needs too much memory. RESOURCE_EXHAUSTED (reason TOO_MANY_OPEN_REQUESTS or TOO_MANY_CREATIONS):
+    a limit of the caller is reached; it also holds for Rerun and Skip.
     """
     Plan: _aio.UnaryUnaryMultiCallable[_request_manager_service_pb2.PlanRequest, _request_manager_service_pb2.PlanResponse]
     """Plan returns what Create would do. Fails with the errors of Create."""
@@ -103,10 +108,11 @@ class RequestManagerServiceStub:
     A stream of named requests ends after the last of them has ended. NOT_FOUND (reason
     REQUEST_NOT_FOUND): a named request does not exist. OUT_OF_RANGE (reason CURSOR_TOO_OLD): watch
     again without a cursor. RESOURCE_EXHAUSTED (reason WATCHER_TOO_SLOW): the client did not keep
-    up; watch again from the last cursor. INVALID_ARGUMENT (reason INVALID_INPUT): the cursor
-    belongs to another stream, or the filter has a field that Watch does not use. A request with
-    damaged data has Request.error set, and the stream continues. docs/explanation/streams.md lists
-    the guarantees.
+    up; watch again from the last cursor. RESOURCE_EXHAUSTED (reason TOO_MANY_STREAMS): the caller
+    has as many open streams as it may. What the caller may view is decided when the stream starts.
+    INVALID_ARGUMENT (reason INVALID_INPUT): the cursor belongs to another stream, or the filter has
+    a field that Watch does not use. A request with damaged data has Request.error set, and the
+    stream continues. docs/explanation/streams.md lists the guarantees.
     """
 
 class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -116,6 +122,10 @@ class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
     DATABASE_UNAVAILABLE, OVERLOADED or SHUTTING_DOWN); the caller retries it a moment later. Create,
     Rerun and Skip may have been carried out before such a failure, so they are retried with the same
     idempotency key; after OVERLOADED nothing has been done.
+
+    The ACLs of specs say what callers may do with requests of a type. PERMISSION_DENIED (reason
+    ACCESS_DENIED): the caller may not do it; the message names the roles that may. A request that the
+    caller may not view is NOT_FOUND, and is not in lists and streams of the caller.
 
     Integers are below 2^53 throughout the package, uint64 included. Numbers within
     google.protobuf.Struct and Value are doubles. Names and ids in calls have at most 256 bytes.
@@ -135,7 +145,8 @@ class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         sequence, node and job type). ALREADY_EXISTS (reason IDEMPOTENCY_CONFLICT): the key was used
         with other content. FAILED_PRECONDITION (reason PLAN_CHANGED): expected_plan_hash does not
         match. RESOURCE_EXHAUSTED (reason PLAN_TOO_LARGE): the chain has too many jobs or edges, or
-        needs too much memory.
+        needs too much memory. RESOURCE_EXHAUSTED (reason TOO_MANY_OPEN_REQUESTS or TOO_MANY_CREATIONS):
+        a limit of the caller is reached; it also holds for Rerun and Skip.
         """
 
     @_abc_1.abstractmethod
@@ -288,10 +299,11 @@ class RequestManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         A stream of named requests ends after the last of them has ended. NOT_FOUND (reason
         REQUEST_NOT_FOUND): a named request does not exist. OUT_OF_RANGE (reason CURSOR_TOO_OLD): watch
         again without a cursor. RESOURCE_EXHAUSTED (reason WATCHER_TOO_SLOW): the client did not keep
-        up; watch again from the last cursor. INVALID_ARGUMENT (reason INVALID_INPUT): the cursor
-        belongs to another stream, or the filter has a field that Watch does not use. A request with
-        damaged data has Request.error set, and the stream continues. docs/explanation/streams.md lists
-        the guarantees.
+        up; watch again from the last cursor. RESOURCE_EXHAUSTED (reason TOO_MANY_STREAMS): the caller
+        has as many open streams as it may. What the caller may view is decided when the stream starts.
+        INVALID_ARGUMENT (reason INVALID_INPUT): the cursor belongs to another stream, or the filter has
+        a field that Watch does not use. A request with damaged data has Request.error set, and the
+        stream continues. docs/explanation/streams.md lists the guarantees.
         """
 
 def add_RequestManagerServiceServicer_to_server(servicer: RequestManagerServiceServicer, server: _aio.Server) -> None: ...

@@ -61,15 +61,16 @@ class SpecServiceServicer:
     """
 
     def ListSpecs(self, request, context):
-        """ListSpecs returns the requests that the caller may view, by name, a page at a time. INVALID_ARGUMENT
-        (reason INVALID_PAGE_TOKEN): the token belongs to another list.
+        """ListSpecs returns the requests that the caller may view, by name, a page at a time.
+        INVALID_ARGUMENT (reason INVALID_PAGE_TOKEN): the token belongs to another list.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Lint(self, request, context):
-        """Lint checks spec files that the caller sends, as they would be checked at start.
+        """Lint checks spec files that the caller sends, as they would be checked at start. Only for admin
+        roles, as ReloadSpecs: PERMISSION_DENIED (reason ACCESS_DENIED).
 
         More than 1,000 files, a path of more than 256 bytes or more than 4 MiB of content is
         INVALID_ARGUMENT. RESOURCE_EXHAUSTED means that checking took more than 10 s or 384 MiB (reason

@@ -20,11 +20,12 @@ class SpecServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListSpecs: _aio.UnaryUnaryMultiCallable[_spec_service_pb2.ListSpecsRequest, _spec_service_pb2.ListSpecsResponse]
-    """ListSpecs returns the requests that the caller may view, by name, a page at a time. INVALID_ARGUMENT
-    (reason INVALID_PAGE_TOKEN): the token belongs to another list.
+    """ListSpecs returns the requests that the caller may view, by name, a page at a time.
+    INVALID_ARGUMENT (reason INVALID_PAGE_TOKEN): the token belongs to another list.
     """
     Lint: _aio.UnaryUnaryMultiCallable[_spec_service_pb2.LintRequest, _spec_service_pb2.LintResponse]
-    """Lint checks spec files that the caller sends, as they would be checked at start.
+    """Lint checks spec files that the caller sends, as they would be checked at start. Only for admin
+    roles, as ReloadSpecs: PERMISSION_DENIED (reason ACCESS_DENIED).
 
     More than 1,000 files, a path of more than 256 bytes or more than 4 MiB of content is
     INVALID_ARGUMENT. RESOURCE_EXHAUSTED means that checking took more than 10 s or 384 MiB (reason
@@ -48,8 +49,8 @@ class SpecServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _spec_service_pb2.ListSpecsRequest,
         context: _aio.ServicerContext[_spec_service_pb2.ListSpecsRequest, _abc.Awaitable[_spec_service_pb2.ListSpecsResponse]],
     ) -> _abc.Awaitable[_spec_service_pb2.ListSpecsResponse]:
-        """ListSpecs returns the requests that the caller may view, by name, a page at a time. INVALID_ARGUMENT
-        (reason INVALID_PAGE_TOKEN): the token belongs to another list.
+        """ListSpecs returns the requests that the caller may view, by name, a page at a time.
+        INVALID_ARGUMENT (reason INVALID_PAGE_TOKEN): the token belongs to another list.
         """
 
     @_abc_1.abstractmethod
@@ -58,7 +59,8 @@ class SpecServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _spec_service_pb2.LintRequest,
         context: _aio.ServicerContext[_spec_service_pb2.LintRequest, _abc.Awaitable[_spec_service_pb2.LintResponse]],
     ) -> _abc.Awaitable[_spec_service_pb2.LintResponse]:
-        """Lint checks spec files that the caller sends, as they would be checked at start.
+        """Lint checks spec files that the caller sends, as they would be checked at start. Only for admin
+        roles, as ReloadSpecs: PERMISSION_DENIED (reason ACCESS_DENIED).
 
         More than 1,000 files, a path of more than 256 bytes or more than 4 MiB of content is
         INVALID_ARGUMENT. RESOURCE_EXHAUSTED means that checking took more than 10 s or 384 MiB (reason

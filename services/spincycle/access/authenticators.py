@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from spincycle.access.authentication import Authentication, Authenticator
 from spincycle.access.caller import OPEN, Caller
+from spincycle.access.client_certificates import ClientCertificates
 from spincycle.access.config import AuthConfig
 from spincycle.access.credentials import Credentials
 from spincycle.access.local_user import LocalUser
 from spincycle.access.oidc import open_oidc
 from spincycle.access.plugin import load_plugin
+from spincycle.access.proxy_header import ProxyHeader
 from spincycle.access.token_file import TokenFile
 from spincycle.runtime.config import ConfigError
 from spincycle.runtime.loopback import is_loopback
@@ -56,6 +58,10 @@ def _configured(config: AuthConfig) -> list[Authenticator]:
     oidc = open_oidc(config.oidc)
     if oidc is not None:
         found.append(oidc)
+    if config.certificates.callers:
+        found.append(ClientCertificates(config.certificates.callers))
+    if config.proxy.certificates:
+        found.append(ProxyHeader(config.proxy))
     plugin = load_plugin(config.plugin)
     if plugin is not None:
         found.append(plugin)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 from msgspec import Meta
 
 from spincycle.runtime.config import Section
@@ -43,6 +44,38 @@ class OidcConfig(Section, frozen=True):
     """CA certificates of the issuer's servers; not set, those of the system count."""
 
 
+class CertifiedCaller(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whom a client certificate names."""
+
+    name: str = ""
+    """Name of the caller; empty for the name in the certificate."""
+
+    roles: tuple[str, ...] = ()
+    """Roles of the caller."""
+
+
+class CertificatesConfig(Section, frozen=True):
+    """Client certificates."""
+
+    callers: dict[str, CertifiedCaller] = msgspec.field(default_factory=dict)
+    """Callers by a name in their certificate, a subject alternative name, or without any the common
+    name: `name: {name: …, roles: [role, …]}`. The listener must ask for certificates."""
+
+
+class ProxyConfig(Section, frozen=True):
+    """A proxy that authenticates callers and names them in headers."""
+
+    certificates: tuple[str, ...] = ()
+    """Names in the client certificates of such proxies; without them the headers count for nothing.
+    The proxy must replace these headers of its callers. The listener must ask for certificates."""
+
+    name_header: Annotated[str, Meta(min_length=1)] = "x-forwarded-user"
+    """Header with the name of the caller."""
+
+    roles_header: str = "x-forwarded-groups"
+    """Header with the roles of the caller, separated by commas; empty for none."""
+
+
 class AuthConfig(Section, frozen=True):
     """How the callers of the public listener are authenticated."""
 
@@ -57,6 +90,12 @@ class AuthConfig(Section, frozen=True):
 
     oidc: OidcConfig = OidcConfig()
     """Tokens (JWT) of an OpenID Connect issuer."""
+
+    certificates: CertificatesConfig = CertificatesConfig()
+    """Client certificates."""
+
+    proxy: ProxyConfig = ProxyConfig()
+    """A proxy that authenticates callers and names them in headers."""
 
     plugin: str = ""
     """Name of a plug-in, an entry point of the group spincycle.access, that authenticates callers;

@@ -21,6 +21,9 @@ IMPLIED_BY = {
 """Operations that another one includes, unless an ACL of the request names them."""
 
 
+_ANY = frozenset(REQUEST_OPERATIONS)
+
+
 class Rule(StrEnum):
     """The rule that decided; the names are part of the API."""
 
@@ -145,8 +148,7 @@ class Rules:
     def _granting(self, operation: Operation, acls: Sequence[Acl] | None) -> tuple[str, ...]:
         if operation is Operation.IMPERSONATE:
             return (*sorted(self.impersonator_roles), *self._admins())
-        granted = [acl.role for acl in acls or () if _grants(acl, operation, acls or ())]
-        return tuple(dict.fromkeys((*granted, *self._admins())))
+        return tuple(dict.fromkeys((*_granted(operation, acls or ()), *self._admins())))
 
     def _admins(self) -> tuple[str, ...]:
         return tuple(sorted(self.admin_roles))
@@ -159,16 +161,13 @@ _UNRESTRICTED = {
 }
 
 
-def _grants(acl: Acl, operation: Operation, acls: Sequence[Acl]) -> bool:
-    """Return whether one entry of an ACL grants an operation."""
-    if acl.admin or operation in acl.ops:
-        return True
-    if operation is Operation.VIEW:
-        return any(op in REQUEST_OPERATIONS for op in acl.ops)
+def _granted(operation: Operation, acls: Sequence[Acl]) -> list[str]:
+    """Return the roles to which an ACL grants an operation on requests."""
+    granting = _ANY if operation is Operation.VIEW else frozenset({operation})
     implied_by = IMPLIED_BY.get(operation)
-    if implied_by is None or any(operation in one.ops for one in acls):
-        return False
-    return implied_by in acl.ops
+    if implied_by is not None and not any(operation in acl.ops for acl in acls):
+        granting |= {implied_by}
+    return [acl.role for acl in acls if acl.admin or not granting.isdisjoint(acl.ops)]
 
 
 def rules_of(access: AccessConfig, auth: AuthConfig, listen: str) -> Rules:

@@ -2,46 +2,16 @@
 
 from __future__ import annotations
 
-import re
-import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from spincycle.admin.failure import fail
+from spincycle.admin.key_files import FILE, KEY_ID, NEW_ID, add_key, drop_key, new_file, use_key
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-class _KeyId(click.ParamType[str]):
-    """Id of a key."""
-
-    name = "id"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from spincycle.identity.grant_key_file import ID
-
-        if not re.fullmatch(ID, value):
-            self.fail(
-                f'"{value}" is not an id: use up to 64 letters, digits, ".", "_" and "-"',
-                param,
-                ctx,
-            )
-        return value
-
-
-_FILE = click.argument("file", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False))
-_ID = click.argument("id_", metavar="ID", type=_KeyId())
-_NEW_ID = click.option(
-    "--id",
-    "id_",
-    metavar="ID",
-    type=_KeyId(),
-    default=lambda: f"{datetime.now(UTC):%Y-%m-%d}",
-    show_default="today's date",
-    help="Id of the new key.",
-)
+    from spincycle.identity.key_file import KeyKind
 
 
 @click.group("grant-keys")
@@ -66,102 +36,52 @@ def grant_keys() -> None:
 
 
 @grant_keys.command()
-@_FILE
-@_NEW_ID
+@FILE
+@NEW_ID
 def new(file: Path, id_: str) -> None:
     """Create FILE with one key; it never overwrites a file.
 
     Only this account can read it. Give it to all request managers and job logs, and to nothing
     else: its keys entitle to append to every journal.
     """
-    if file.exists():
-        fail(f"{file} exists; add a key by `spincycle grant-keys add`, or name another file")
-    with _exit_on_error():
-        _write(file, {id_: _new_key()})
+    new_file(file, _kind(), id_)
 
 
 @grant_keys.command()
-@_FILE
-@_NEW_ID
+@FILE
+@NEW_ID
 def add(file: Path, id_: str) -> None:
     """Add a new key to FILE, which verifies grants but does not sign them.
 
     A key that has the id already is kept.
     """
-    with _exit_on_error():
-        keys = _read(file)
-        if id_ in keys:
-            _print(file, keys)
-        else:
-            _write(file, {**keys, id_: _new_key()})
+    add_key(file, _kind(), id_)
 
 
 @grant_keys.command()
-@_FILE
-@_ID
+@FILE
+@KEY_ID
 def use(file: Path, id_: str) -> None:
     """Sign grants with the key ID of FILE from now on.
 
     Do so once all request managers and job logs have the key.
     """
-    with _exit_on_error():
-        keys = _read(file)
-        if id_ not in keys:
-            fail(f'{file} has no key "{id_}"; it has {", ".join(keys)}')
-        _write(file, {id_: keys.pop(id_), **keys})
+    use_key(file, _kind(), id_)
 
 
 @grant_keys.command()
-@_FILE
-@_ID
+@FILE
+@KEY_ID
 def drop(file: Path, id_: str) -> None:
     """Remove the key ID from FILE.
 
     Do so once no request is running that was assigned before another key was used. The key that
     signs cannot be removed.
     """
-    with _exit_on_error():
-        keys = _read(file)
-        if next(iter(keys)) == id_:
-            fail(f'the key "{id_}" signs; use another one first: `spincycle grant-keys use`')
-        if id_ in keys:
-            del keys[id_]
-            _write(file, keys)
-        else:
-            _print(file, keys)
+    drop_key(file, _kind(), id_)
 
 
-def _new_key() -> bytes:
-    from spincycle.identity.grant_key_file import KEY_BYTES
+def _kind() -> KeyKind:
+    from spincycle.identity.grant_key_file import GRANT_KEY
 
-    return secrets.token_bytes(KEY_BYTES)
-
-
-def _read(file: Path) -> dict[str, bytes]:
-    from spincycle.identity.grant_key_file import read_grant_keys
-
-    return read_grant_keys(file)
-
-
-def _write(file: Path, keys: Mapping[str, bytes]) -> None:
-    from spincycle.identity.grant_key_file import write_grant_keys
-
-    write_grant_keys(file, keys)
-    _print(file, keys)
-
-
-def _print(file: Path, keys: Mapping[str, bytes]) -> None:
-    signing, *others = keys
-    click.echo(f"{file}: {', '.join([f'{signing} (signs)', *others])}")
-
-
-@contextmanager
-def _exit_on_error() -> Iterator[None]:
-    from spincycle.runtime.config import ConfigError
-
-    try:
-        yield
-    except ConfigError as error:
-        fail(str(error))
-    except OSError as error:
-        fail(f"cannot write {error.filename}: {error.strerror}")
+    return GRANT_KEY

@@ -25,13 +25,22 @@ class LateGroup(click.Group):
             "spincycle.admin.grant_keys:grant_keys",
             "Make and rotate the keys of append grants.",
         ),
+        "secrets": (
+            "spincycle.admin.secrets:secrets",
+            "Make and rotate the keys that seal secrets.",
+        ),
         "tokens": ("spincycle.admin.tokens:tokens", "Make bearer tokens of callers."),
+        "keys": ("spincycle.admin.keys:keys", "Make the key that signs the audit log."),
+        "audit": ("spincycle.admin.audit:audit", "Verify the audit log."),
         "migrate": ("spincycle.admin.migrate:migrate", "Migrate the database schemas."),
         "repair-fences": (
             "spincycle.admin.repair_fences:repair_fences",
             "Lower journal fences that block their requests.",
         ),
-        "prune": ("spincycle.admin.prune:prune", "Delete old requests and their journals."),
+        "prune": (
+            "spincycle.admin.prune:prune",
+            "Delete old requests, journals and audit entries.",
+        ),
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 # part of the signature

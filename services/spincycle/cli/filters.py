@@ -87,8 +87,8 @@ def parse_filters(words: Iterable[str], now: float | None = None) -> Search:
         states=_states(given.get("states", "")),
         user=given.get("user", ""),
         args=_args(given.get("args", "")),
-        since=_moment("since", given["since"], now) if "since" in given else None,
-        until=_moment("until", given["until"], now) if "until" in given else None,
+        since=parse_moment("since", given["since"], now) if "since" in given else None,
+        until=parse_moment("until", given["until"], now) if "until" in given else None,
         limit=limit,
         offset=offset,
         zone=_zone(given.get("timezone", "utc")),
@@ -116,7 +116,12 @@ def _args(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def _moment(name: str, text: str, now: float) -> float:
+def parse_moment(name: str, text: str, now: float) -> float:
+    """Parse a time, or a duration before `now`; return Unix seconds.
+
+    Raises:
+        Problem: it is neither.
+    """
     try:
         return now - parse_duration(text)
     except ValueError:

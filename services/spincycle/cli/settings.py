@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from spincycle.cli.config_files import Contexts, load_files
 from spincycle.cli.credential import (
@@ -97,6 +96,9 @@ class Settings:
         own = ", ".join(sorted(credential.addresses or ()))
         return f"the token of {credential.source} is for {own}, and is not sent to {others[0]}"
 
+
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-~")
+"""Characters of an address or a context that its file name has, too."""
 
 _REPEATED = ("env", "addr", "config", "context", "job-log", "rest")
 
@@ -221,6 +223,32 @@ def _login_file(paths: list[Path], settings: Settings) -> Path | None:
     """Return the file of the login: each context has one for each address that it is used with."""
     if not paths:
         return None
-    config = paths[-1]
-    name = f"{quote(settings.context, safe='')}@{quote(settings.target, safe='')}.json"
-    return config.with_name(f"{config.stem}.tokens") / name
+    name = f"{_file_name(settings.context)}@{_file_name(settings.target)}.json"
+    return _login_directory(paths[-1]) / name
+
+
+def delete_logins(config: Path, context: str) -> None:
+    """Delete the logins of a context in a config file.
+
+    Raises:
+        Problem: a file cannot be deleted.
+    """
+    begin = f"{_file_name(context)}@"
+    for file in _login_directory(config).glob("*.json"):
+        if file.name.startswith(begin):
+            try:
+                file.unlink(missing_ok=True)
+            except OSError as error:
+                raise Problem(f"cannot delete {file}: {error.strerror}")
+
+
+def _login_directory(config: Path) -> Path:
+    return config.with_name(f"{config.stem}.tokens")
+
+
+def _file_name(text: str) -> str:
+    """Return a text with "%" and two hex digits for each byte that a file name should not have.
+
+    As urllib.parse.quote does, whose import would take 3 ms of every command.
+    """
+    return "".join(chr(byte) if chr(byte) in _PLAIN else f"%{byte:02X}" for byte in text.encode())

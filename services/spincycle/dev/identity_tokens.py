@@ -1,4 +1,4 @@
-"""Secrets of one stack: tokens by which its services identify themselves, and grant keys."""
+"""Secrets of one stack: tokens by which its services identify themselves, and keys."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from spincycle.dev.errors import StackError
-from spincycle.identity.grant_key_file import KEY_BYTES, write_grant_keys
+from spincycle.identity.key_file import KEY_BYTES, write_keys
 from spincycle.identity.service_identity import DEFAULT_TRUST_DOMAIN, ServiceIdentity
 
 GRANT_KEYS = "grant-keys"
 """Name of the file of the grant keys in the directory of a stack."""
+
+SEALING_KEYS = "sealing-keys"
+"""Name of the file of the sealing keys in the directory of a stack."""
 
 
 def new_grant_keys(home: Path) -> Path:
@@ -26,7 +29,24 @@ def new_grant_keys(home: Path) -> Path:
     file = home / GRANT_KEYS
     try:
         file.unlink(missing_ok=True)
-        write_grant_keys(file, {"1": secrets.token_bytes(KEY_BYTES)})
+        write_keys(file, {"1": secrets.token_bytes(KEY_BYTES)})
+    except OSError as error:
+        raise StackError(f"cannot write {file}: {error.strerror}")
+    return file
+
+
+def kept_sealing_keys(home: Path) -> Path:
+    """Return the path of the file of the sealing keys in the directory of a stack.
+
+    It is made by the first stack, and kept: the database of the directory needs it.
+
+    Raises:
+        StackError: the file cannot be written.
+    """
+    file = home / SEALING_KEYS
+    try:
+        if not file.exists():
+            write_keys(file, {"1": secrets.token_bytes(KEY_BYTES)})
     except OSError as error:
         raise StackError(f"cannot write {file}: {error.strerror}")
     return file

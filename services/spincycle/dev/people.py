@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ from spincycle.runtime.config import ConfigError
 
 DIRECTORY = "people"
 """Name of the directory of their files in the directory of a stack."""
+
+_TOKEN_SUFFIX = ".token"  # noqa: S105 # the end of a file name
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,19 @@ class PeopleFiles:
 
     def token(self, person: Person) -> Path:
         """Return the file of the token of a person."""
-        return self.directory / f"{quote(person.name, safe='')}.token"
+        return self.directory / f"{quote(person.name, safe='')}{_TOKEN_SUFFIX}"
+
+    def delete(self) -> None:
+        """Delete the files, and their directory if it contains nothing else.
+
+        Raises:
+            OSError: a file cannot be deleted.
+        """
+        tokens = self.directory.glob(f"*{_TOKEN_SUFFIX}")
+        for file in (self.digests, self.spinc_config, *tokens):
+            file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.directory.rmdir()
 
     def auth(self) -> dict[str, object]:
         """Return the section `auth` of the services: people, and the account that runs them."""
@@ -86,10 +100,10 @@ def write_people(
     """
     files = PeopleFiles(home / DIRECTORY)
     try:
-        shutil.rmtree(files.directory, ignore_errors=True)
+        files.delete()
         if not people:
             return None
-        files.directory.mkdir(mode=0o700)
+        files.directory.mkdir(mode=0o700, exist_ok=True)
         contexts = {}
         for person in people:
             token = generate_token()

@@ -105,12 +105,20 @@ def services(
     dsn: str,
     tokens: IdentityTokens,
     grant_keys: Path,
+    sealing_keys: Path,
     people: PeopleFiles | None = None,
 ) -> tuple[list[Service], Service]:
     """Return the services behind the gateway, and the gateway.
 
-    `tokens` issues the tokens by which they identify themselves; `grant_keys` is the file of the
-    grant keys; `people` has the tokens of the people who may call them.
+    Args:
+        ports: of the public listeners.
+        internal: addresses of the internal listeners.
+        content: specs and jobs.
+        dsn: database of request manager and job log.
+        tokens: issues the tokens by which the services identify themselves.
+        grant_keys: file of the grant keys.
+        sealing_keys: file of the sealing keys.
+        people: tokens of the people who may call them; None for the local user alone.
     """
     auth = {"auth": people.auth()} if people else {}
     manager_token, log_token = tokens.issue(REQUEST_MANAGER), tokens.issue(JOB_LOG)
@@ -150,6 +158,8 @@ def services(
                     "tokens": known,
                 },
                 append_grant_keys=str(grant_keys),
+                # Secrets that an earlier version stored stay readable.
+                secrets={"key_file": str(sealing_keys), "allow_clear_rows": True},
                 database={"dsn": dsn},
                 specs_dir=str(content.specs),
                 jobs=content.jobs,

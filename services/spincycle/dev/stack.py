@@ -13,7 +13,7 @@ from typing import Self
 from spincycle.dev.content import has_example_jobs
 from spincycle.dev.errors import StackError
 from spincycle.dev.home import StackHome
-from spincycle.dev.identity_tokens import IdentityTokens, new_grant_keys
+from spincycle.dev.identity_tokens import IdentityTokens, kept_sealing_keys, new_grant_keys
 from spincycle.dev.people import PeopleFiles, Person, write_people
 from spincycle.dev.ports import is_free
 from spincycle.dev.postgres import EmbeddedPostgres
@@ -228,7 +228,6 @@ class Stack:
             if self._config.restarts:
                 self._database = asyncio.create_task(self._keep_database(self.postgres))
         internal = InternalAddresses.on_sockets(self._home.sockets, self._config.job_runners)
-        grant_keys = new_grant_keys(self.home)
         self.people = write_people(
             self.home,
             self._config.people,
@@ -241,7 +240,8 @@ class Stack:
             self._config.content,
             self.dsn,
             self.tokens,
-            grant_keys,
+            new_grant_keys(self.home),
+            kept_sealing_keys(self.home),
             self.people,
         )
         for service in [*behind, gateway]:

@@ -36,6 +36,7 @@ from spincycle.errors.requests import (
     RequestNotFound,
     RequestUnreadable,
     RerunNotEnded,
+    SecretsNotSealed,
     UnknownRequestType,
 )
 from spincycle.errors.runners import (
@@ -115,6 +116,7 @@ __all__ = [
     "RunnerFull",
     "RunnerUnknown",
     "RunnerUnreachable",
+    "SecretsNotSealed",
     "ServiceUnavailable",
     "ShuttingDown",
     "SpinCycleError",

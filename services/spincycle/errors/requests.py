@@ -21,19 +21,36 @@ class RequestNotFound(SpinCycleError):
 
 @dataclass(eq=False)
 class RequestUnreadable(SpinCycleError):
-    """the stored data of request {request_id} cannot be decoded; the request manager's log has the
-    cause under incident {incident}"""
+    """the stored data of request {request_id} cannot be decoded; {problem}"""
 
     reason = "REQUEST_UNREADABLE"
     code = "INTERNAL"
     http = 500
     remedy = (
-        "Search the request manager's log for the incident, and report it. Other requests are not "
-        "affected."
+        "If the message names a key, restore that key in the file of `secrets.key_file`. If it "
+        "names an incident, search the request manager's log for it, and report it. Other requests "
+        "are not affected."
     )
 
     request_id: str
-    incident: str
+    problem: str
+    incident: str = ""
+
+
+@dataclass(eq=False)
+class SecretsNotSealed(SpinCycleError):
+    """requests of type {type} have secret arguments, and the request manager has no key to seal
+    them with; ask its operator to set secrets.key_file"""
+
+    reason = "SECRETS_NOT_SEALED"
+    code = "FAILED_PRECONDITION"
+    http = 409
+    remedy = (
+        "Make a key by `spincycle secrets new-key FILE`, and set `secrets.key_file` of all request "
+        "managers to the file; `secrets.plaintext: true` stores secrets in clear."
+    )
+
+    type: str
 
 
 @dataclass(eq=False)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-import re
-import secrets
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
@@ -15,6 +12,7 @@ from urllib.parse import parse_qs
 import structlog
 
 from spincycle.access.authentication import Authentication
+from spincycle.access.call_id import CALL_ID, call_id_of, set_current_call_id
 from spincycle.errors import JsonRequired, Overloaded, SpinCycleError
 from spincycle.gateway.callers import authenticate, forget_caller
 from spincycle.gateway.compression import accepts_gzip, gzipped, gzipped_parts
@@ -31,9 +29,6 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-
-_MOST_CALLS = 0xFFFFFFFF
-_CALL_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 
 
 class Application:
@@ -71,9 +66,6 @@ class Application:
         self._hosts = hosts
         self._cross_origin = cross_origin
         self._log = structlog.get_logger()
-        # Call ids: random bytes per process, then a number.
-        self._process = secrets.token_hex(4)
-        self._number = itertools.count()
         self.calls: Counter[tuple[str, str]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,12 +76,8 @@ class Application:
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
-        given = headers.get("x-request-id", "")
-        call_id = (
-            given
-            if _CALL_ID.fullmatch(given)
-            else f"{self._process}{next(self._number) & _MOST_CALLS:08x}"
-        )
+        call_id = call_id_of(headers.get(CALL_ID, ""))
+        set_current_call_id([call_id])
         log = self._log.bind(call=call_id, method=scope["method"], path=scope["path"])
         response = await self._handle(scope, headers, call_id, receive, log)
         response.headers["X-Request-Id"] = call_id

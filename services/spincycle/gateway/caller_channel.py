@@ -1,4 +1,4 @@
-"""A channel that passes on the caller of the HTTP call with each gRPC call."""
+"""A channel that passes on caller and id of the HTTP call with each gRPC call."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import grpc
 
+from spincycle.access.call_id import CALL_ID, current_call_id
 from spincycle.access.caller import Caller
 from spincycle.rpc.caller_metadata import Metadata, assertion_of
 
@@ -54,7 +55,7 @@ def pass_on(caller: PassedOn) -> None:
 
 
 class CallerChannel(grpc.aio.Channel):
-    """Adds the current caller to the metadata of each call over another channel."""
+    """Adds caller and id of the current call to the metadata of calls over another channel."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._channel = channel
@@ -110,6 +111,9 @@ class _Method:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Make a call; see grpc.aio.UnaryUnaryMultiCallable and its siblings."""
-        if metadata := _passed_on.get().metadata():
+        metadata = _passed_on.get().metadata()
+        if call_id := current_call_id():
+            metadata = (*metadata, (CALL_ID, call_id))
+        if metadata:
             kwargs["metadata"] = (*(kwargs.get("metadata") or ()), *metadata)
         return self._method(*args, **kwargs)

@@ -9,6 +9,7 @@ from spincycle.access.authentication import Authentication, bearer_token
 from spincycle.access.caller import NOBODY, set_current_caller
 from spincycle.access.credentials import Address, Credentials, TcpConnection
 from spincycle.gateway.caller_channel import PassedOn, pass_on
+from spincycle.gateway.client_certificate import CLIENT_CERTIFICATE
 
 
 async def authenticate(authentication: Authentication, scope: Mapping[str, Any]) -> None:
@@ -44,4 +45,4 @@ def _credentials(scope: Mapping[str, Any]) -> Credentials:
     if client and server and server[1] is not None:
         connection = TcpConnection(Address(*client), Address(*server))
     peer = f"{client[0]}:{client[1]}" if client else ""
-    return Credentials(headers, peer, connection)
+    return Credentials(headers, peer, connection, scope.get(CLIENT_CERTIFICATE))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from msgspec import Meta
@@ -44,6 +45,14 @@ class HttpLimitsConfig(Section, frozen=True):
     """Most connections at once; further ones are rejected with 503."""
 
 
+class ApiTlsConfig(PublicTlsConfig, frozen=True):
+    """TLS of the API; all files are PEM, and are read again when they change."""
+
+    client_ca: Path | None = None
+    """CA certificates of clients; set, a client may present a certificate signed by one of them,
+    for auth.certificates and auth.proxy."""
+
+
 class GatewayConfig(Config, frozen=True):
     """Configuration of the gateway."""
 
@@ -77,7 +86,7 @@ class GatewayConfig(Config, frozen=True):
     internal: IdentityConfig = IdentityConfig()
     """How the gateway and these services identify themselves to each other."""
 
-    tls: PublicTlsConfig = PublicTlsConfig()
+    tls: ApiTlsConfig = ApiTlsConfig()
     """TLS of the API on `listen`; the other two addresses are on loopback, without TLS."""
 
     auth: AuthConfig = AuthConfig()

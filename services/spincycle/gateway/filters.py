@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from spincycle.errors import InvalidInput
 from spincycle.model.state import State
 from spincycle.rest_codec.times import parse_time
-from spincycle.v1 import request_pb2
+from spincycle.v1 import audit_service_pb2, request_pb2
 
 Query = Mapping[str, Sequence[str]]
 
@@ -43,22 +43,33 @@ def parse_filter(query: Query) -> request_pb2.RequestFilter:
                 "arg",
             )
         request_filter.args[name] = value
+    parse_times(query, request_filter)
+    request_filter.limit = min(parse_number(query, "limit"), UINT32_MAX)
+    if _first(query, "limit"):
+        offset = min(parse_number(query, "offset"), UINT32_MAX)
+        request_filter.offset = offset if request_filter.limit else 0
+    return request_filter
+
+
+def parse_times(
+    query: Query, parsed: request_pb2.RequestFilter | audit_service_pb2.AuditFilter
+) -> None:
+    """Parse `since` and `until` into a filter.
+
+    Raises:
+        InvalidInput: one of them is not a time.
+    """
     for name in ("since", "until"):
         text = _first(query, name)
         if text:
             try:
-                getattr(request_filter, name).CopyFrom(parse_time(text))
+                getattr(parsed, name).CopyFrom(parse_time(text))
             except ValueError as error:
                 raise InvalidInput(
                     f"invalid '{name}' parameter: \"{text}\" cannot be parsed to time.Time: "
                     f"{error}",
                     name,
                 )
-    request_filter.limit = min(parse_number(query, "limit"), UINT32_MAX)
-    if _first(query, "limit"):
-        offset = min(parse_number(query, "offset"), UINT32_MAX)
-        request_filter.offset = offset if request_filter.limit else 0
-    return request_filter
 
 
 def parse_number(query: Query, name: str) -> int:

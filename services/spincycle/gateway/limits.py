@@ -11,6 +11,8 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from spincycle.access.credentials import PeerCertificate
+from spincycle.gateway.client_certificate import CLIENT_CERTIFICATE, peer_certificate
 from spincycle.gateway.coalescing_transport import CoalescingTransport
 from spincycle.gateway.config import HttpLimitsConfig
 from spincycle.gateway.hosts import names_its_host
@@ -36,9 +38,11 @@ class _LimitedProtocol(HttpToolsProtocol):
         self._size = 0
         self._header_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
+        self._certificate: PeerCertificate | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         super().connection_made(transport)
+        self._certificate = peer_certificate(transport.get_extra_info("peercert"))
         # So that pause_writing is called when anything is unread. With 0, a transport with TLS
         # would pause even if nothing is.
         transport.set_write_buffer_limits(1)
@@ -70,6 +74,7 @@ class _LimitedProtocol(HttpToolsProtocol):
         self._stop_header_timer()
         self._start_header_timer()
         super().on_message_begin()
+        cast("dict[str, Any]", self.scope)[CLIENT_CERTIFICATE] = self._certificate
 
     def on_headers_complete(self) -> None:
         self._stop_header_timer()

@@ -19,6 +19,7 @@ from spincycle.gateway.openapi import openapi_route
 from spincycle.gateway.router import Route, Router
 from spincycle.gateway.routes.access import AccessRoutes
 from spincycle.gateway.routes.actions import ActionRoutes
+from spincycle.gateway.routes.audit import AuditRoutes
 from spincycle.gateway.routes.events import EventRoutes
 from spincycle.gateway.routes.full import FullRoutes
 from spincycle.gateway.routes.health import HealthRoutes
@@ -103,6 +104,7 @@ class Gateway:
             *FullRoutes(manager, clients.specs, clients.job_log, page_size).routes(),
             *ActionRoutes(manager, clients.specs).routes(),
             *AccessRoutes(clients.access).routes(),
+            *AuditRoutes(clients.audit).routes(),
             *self._events.routes(),
             *HealthRoutes(clients).routes(),
         ]

@@ -21,6 +21,7 @@ from spincycle.internal.v1.runner_coordination_service_pb2_grpc import (
 from spincycle.rpc.dialer import UNIDENTIFIED, Dialer
 from spincycle.rpc.status import from_rpc_error
 from spincycle.v1.access_service_pb2_grpc import AccessServiceStub
+from spincycle.v1.audit_service_pb2_grpc import AuditServiceStub
 from spincycle.v1.job_log_service_pb2_grpc import JobLogServiceStub
 from spincycle.v1.request_manager_service_pb2_grpc import RequestManagerServiceStub
 from spincycle.v1.spec_service_pb2_grpc import SpecServiceStub
@@ -129,6 +130,7 @@ class ServiceClients:
     request_manager: ServiceClient[RequestManagerServiceStub]
     specs: ServiceClient[SpecServiceStub]
     access: ServiceClient[AccessServiceStub]
+    audit: ServiceClient[AuditServiceStub]
     coordination: ServiceClient[RunnerCoordinationServiceStub]
     job_log: ServiceClient[JobLogServiceStub]
     journal: ServiceClient[JournalServiceStub]
@@ -162,6 +164,7 @@ def open_service_clients(
         request_manager=manager,
         specs=manager.with_stub(SpecServiceStub),
         access=manager.with_stub(AccessServiceStub),
+        audit=manager.with_stub(AuditServiceStub),
         coordination=manager.with_stub(RunnerCoordinationServiceStub),
         job_log=log,
         journal=log.with_stub(JournalServiceStub),

@@ -9,8 +9,9 @@ from typing import Self
 
 import structlog
 
+from spincycle.gateway.config import ApiTlsConfig
 from spincycle.rpc.certificate_files import CertificateContents, CertificateFiles, public_files
-from spincycle.runtime.config import ConfigError, PublicTlsConfig
+from spincycle.runtime.config import ConfigError
 
 CHECK_INTERVAL = 1.0
 """Seconds between two checks for a renewed certificate."""
@@ -33,14 +34,18 @@ class ApiTls:
         self.context.sni_callback = self._choose
 
     @classmethod
-    def open(cls, config: PublicTlsConfig) -> Self | None:
+    def open(cls, config: ApiTlsConfig) -> Self | None:
         """Return the TLS that is configured; None without.
 
         Raises:
             ConfigError: a file is missing or invalid.
         """
-        files = public_files(config)
-        return None if files is None else cls(files)
+        files = public_files(config, config.client_ca)
+        if files is not None:
+            return cls(files)
+        if config.client_ca is not None:
+            raise ConfigError("tls.client_ca requires TLS: set tls.certificate and tls.key")
+        return None
 
     async def watch(self) -> None:
         """Use the files again when they change, until cancelled."""
@@ -80,6 +85,10 @@ def _context(contents: CertificateContents) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(_ALPN)
+    if contents.ca is not None:
+        # Probes and callers with tokens have no certificate.
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.load_verify_locations(cadata=contents.ca.decode("ascii", errors="ignore"))
     # Python loads certificates from files only, and those on disk may have changed since.
     descriptor = os.memfd_create("certificate", os.MFD_CLOEXEC)
     with os.fdopen(descriptor, "wb") as file:

@@ -30,6 +30,7 @@ from spincycle.metrics.serving import serve_metrics
 from spincycle.rpc.certificate_expiry import CertificateExpiry
 from spincycle.rpc.dialer import Dialer
 from spincycle.rpc.health import Vitals
+from spincycle.rpc.identification import RefusalLog
 from spincycle.rpc.limits import INTERNAL, PUBLIC
 from spincycle.rpc.peer import Peer
 from spincycle.rpc.server import RpcServer, RpcService, identifies_callers
@@ -73,6 +74,7 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
         tls=config.tls,
         internal=config.internal,
         callers=CallerTable(legacy_runner_calls=config.legacy_runner_calls),
+        on_refusal=RefusalLog(),
         authentication=authentication,
         service=JOB_LOG,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TypeAlias
 
 from spincycle.model.state import State
@@ -17,6 +18,8 @@ messages; an object takes three, and the enclosing messages some more."""
 LARGEST_INT = 2**53 - 1
 """Largest absolute value of an integer that is stored exactly everywhere. Numbers on the wire are
 doubles, which round larger integers: those must be passed as text."""
+
+_SECRET_ARGS = attrgetter("secret_args")
 
 NOOP = "noop"
 """Type of structural jobs, and of the job that does nothing."""
@@ -106,6 +109,11 @@ class JobChain:
     parallel_limits: list[ParallelLimit] = field(default_factory=list)
     timeout: float | None = None
     required_features: tuple[str, ...] = ()
+
+
+def has_secret_args(chain: JobChain) -> bool:
+    """Return whether any job of a chain has secret arguments."""
+    return any(map(_SECRET_ARGS, chain.jobs.values()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 
 from spincycle.chain.remaining_job_types import remaining_job_types
 from spincycle.errors import InvalidChain, RequestNotFound
-from spincycle.model.job_chain import JobChain, SuspendedJobChain
+from spincycle.model.job_chain import JobChain, SuspendedJobChain, has_secret_args
 from spincycle.model.journal_entry import JournalEntry
 from spincycle.model.request_arg import REDACTED
 from spincycle.model.revision import LAST_EPOCH
@@ -55,7 +55,7 @@ class ChainArchive:
 
         Raises:
             RequestNotFound: the request does not exist.
-            RequestUnreadable: its archived chain is damaged.
+            RequestUnreadable: its archived chain is damaged, or sealed and cannot be opened.
         """
         archived = await self._archived(request_id)
         try:
@@ -64,10 +64,10 @@ class ChainArchive:
             raise request_failure(request_id, cause)
 
     async def _archived(self, request_id: str) -> bytes:
-        chains = await self._store.job_chains([request_id])
-        if request_id not in chains:
+        chain = await self._store.job_chain(request_id)
+        if not chain:
             raise RequestNotFound(request_id)
-        return chains[request_id]
+        return chain
 
     async def rebuild(self, orphan: Orphan, archived: bytes) -> Suspended:
         """Return the state from which a request of a lost runner can be resumed.
@@ -115,6 +115,7 @@ class ChainArchive:
             suspended_job_chain=encode_suspended_chain(state).SerializeToString(),
             job_types=remaining_job_types(state),
             wait=wait,
+            has_secrets=has_secret_args(chain),
         )
 
 

@@ -14,8 +14,36 @@ from spincycle.runtime.config import (
     HealthConfig,
     InternalConfig,
     Seconds,
+    Section,
     TlsConfig,
 )
+
+
+class SecretsConfig(Section, frozen=True):
+    """How the values of secret arguments are stored."""
+
+    key_file: Path | None = None
+    """File of the sealing keys, which all request managers share. Read again when it changes.
+    Without it, requests with secret arguments are refused."""
+
+    plaintext: bool = False
+    """Store secrets in clear. With key_file, what is sealed is read, and nothing more is sealed:
+    the step in which request managers get their first key."""
+
+    allow_clear_rows: bool = False
+    """Whether the request manager starts while secrets are in clear that were stored before it had
+    a key. `spincycle secrets rotate` seals them."""
+
+
+class AuditConfig(Section, frozen=True):
+    """The audit log."""
+
+    signing_key: Path | None = None
+    """File with the private Ed25519 key that signs the audit log, from `spincycle keys init`. All
+    request managers have the same one. Without it the audit log is sealed, and not signed."""
+
+    seal_interval: Seconds = 2.0
+    """Seconds between two seals of new entries."""
 
 
 class RequestManagerConfig(Config, frozen=True):
@@ -63,6 +91,12 @@ class RequestManagerConfig(Config, frozen=True):
 
     access: AccessConfig = AccessConfig()
     """What they may do."""
+
+    secrets: SecretsConfig = SecretsConfig()
+    """How the values of secret arguments are stored."""
+
+    audit: AuditConfig = AuditConfig()
+    """Seals of the audit log."""
 
     database: DatabaseConfig = DatabaseConfig()
     """The database that holds the schema request_manager."""

@@ -13,13 +13,16 @@ from spincycle.graph import Expander
 from spincycle.identity.append_grants import GrantKeys
 from spincycle.identity.grant_key_file import GrantKeyFile
 from spincycle.identity.service_identity import JOB_LOG, JOB_RUNNER
+from spincycle.identity.signing_keys import SigningKey
 from spincycle.metrics.registry import Metrics
+from spincycle.request_manager.audit.sealer import Sealer
 from spincycle.request_manager.chain_archive import ChainArchive
 from spincycle.request_manager.config import RequestManagerConfig
-from spincycle.request_manager.metrics import register_metrics
+from spincycle.request_manager.metrics import register_denials, register_metrics
 from spincycle.request_manager.refusal_audit import RefusalAudit
 from spincycle.request_manager.request_encoding import encode_args
 from spincycle.request_manager.requests.access_control import AccessControl, Denial
+from spincycle.request_manager.requests.audit_log import AuditLog
 from spincycle.request_manager.requests.control import RequestControl
 from spincycle.request_manager.requests.create import RequestCreator
 from spincycle.request_manager.requests.explain import Explainer
@@ -38,6 +41,7 @@ from spincycle.request_manager.runners.reports import Reports
 from spincycle.request_manager.runners.runner_networks import RunnerNetworks
 from spincycle.request_manager.runners.silence import SilenceMonitor
 from spincycle.request_manager.service import UseCases
+from spincycle.request_manager.storage.actor import Actor
 from spincycle.request_manager.storage.archive_store import ArchiveStore
 from spincycle.request_manager.storage.audit_store import AuditStore, Refusal
 from spincycle.request_manager.storage.change_bus import ChangeBus
@@ -53,6 +57,8 @@ from spincycle.request_manager.storage.report_store import ReportStore
 from spincycle.request_manager.storage.request_counts import RequestCounts
 from spincycle.request_manager.storage.request_store import RequestStore
 from spincycle.request_manager.storage.runner_store import RunnerStore
+from spincycle.request_manager.storage.seal_store import SealStore
+from spincycle.request_manager.storage.secret_columns import SecretColumns
 from spincycle.request_manager.watch.cursor_replay import CursorReplay, ReplayStores
 from spincycle.request_manager.watch.hub import Hub
 from spincycle.request_manager.watch.runner_feeds import RunnerFeeds
@@ -61,6 +67,7 @@ from spincycle.request_manager.watch.snapshots import RequestSnapshots
 from spincycle.request_manager.watch.subscriptions import Subscriptions
 from spincycle.rpc.dialer import Dialer
 from spincycle.rpc.identification import RefusedCall, log_refusal
+from spincycle.sealing.secret_sealer import SecretSealer
 from spincycle.v1 import job_chain_pb2
 from spincycle.wire.chain import (
     decode_chain,
@@ -81,6 +88,7 @@ class RequestManager:
         expander: Expander,
         dialer: Dialer,
         grant_keys: GrantKeyFile | None,
+        secret_sealer: SecretSealer,
         plugin: Plugin | None = None,
     ) -> None:
         self._config = config
@@ -91,19 +99,24 @@ class RequestManager:
             None if grant_keys is None else lambda: grant_keys.keys
         )
         self.networks = RunnerNetworks(config.runner_networks)
-        self.refusals = RefusalAudit(AuditStore(database))
+        audit_store = AuditStore(database)
+        self.refusals = RefusalAudit(audit_store)
         self.access = AccessControl(
             rules_of(config.access, config.auth, config.listen),
             lambda: specs.specs,
             plugin,
             self.on_denied,
         )
+        self.audit = AuditLog(audit_store, self.access)
         limits = CallerLimits(config.access.limits)
+        key = None if config.audit.signing_key is None else SigningKey(config.audit.signing_key)
+        self.sealer = Sealer(SealStore(database), key, config.audit.seal_interval)
         counts = RequestCounts()
-        store = RequestStore(database, counts)
-        archive_store = ArchiveStore(database, encode_periods)
+        columns = SecretColumns(secret_sealer)
+        store = RequestStore(database, counts, columns)
+        archive_store = ArchiveStore(database, encode_periods, columns)
         dispatch_store = DispatchStore(database, counts)
-        report_store = ReportStore(database, counts)
+        report_store = ReportStore(database, counts, columns)
         runner_store = RunnerStore(database)
         self._job_log = JobLogClient(config.job_log, dial=dialer.to(JOB_LOG))
         archive = ChainArchive(archive_store, self._job_log, rebuild)
@@ -182,7 +195,10 @@ class RequestManager:
             report_store, archive_store, self.changes, self.dispatcher, adopt
         )
         self.metrics = Metrics()
-        register_metrics(self.metrics, counts, dispatch_store, self.dispatcher, self.recovery)
+        register_metrics(
+            self.metrics, counts, dispatch_store, self.dispatcher, self.recovery, secret_sealer
+        )
+        register_denials(self.metrics, self.access.denials)
         self.metrics.batches(creator.coalescers | reports.coalescers | control.coalescers)
         self.use_cases = UseCases(
             creator=creator,
@@ -225,12 +241,11 @@ class RequestManager:
     def on_denied(self, denial: Denial) -> None:
         """Audit a denied attempt."""
         self.refusals.record(
-            Refusal(
-                denial.caller.name,
+            Refusal.of_operation(
+                Actor.of(denial.caller, denial.rule),
                 denial.operation,
-                denial.error.reason,
                 denial.error.message,
-                denial.caller.peer,
+                denial.request_type,
                 denial.request_id,
             )
         )

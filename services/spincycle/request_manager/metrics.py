@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from spincycle.metrics.registry import Metrics
 from spincycle.request_manager.runners.dispatcher import Dispatcher
 from spincycle.request_manager.runners.recovery import Recovery
 from spincycle.request_manager.storage.dispatch_store import DispatchStore
 from spincycle.request_manager.storage.model import QueuedRequests
 from spincycle.request_manager.storage.request_counts import RequestCounts
+from spincycle.sealing.secret_sealer import SecretSealer
 
 
 def register_metrics(
@@ -16,6 +19,7 @@ def register_metrics(
     store: DispatchStore,
     dispatcher: Dispatcher,
     recovery: Recovery,
+    sealer: SecretSealer,
 ) -> None:
     """Register the counters of the parts of a request manager, and the queue in the database."""
     queue = QueuedRequests(0, 0, 0.0)
@@ -59,7 +63,22 @@ def register_metrics(
         lambda: float(recovery.recovered),
     )
     metrics.counter(
+        "spincycle_sealed_data_unreadable",
+        "Sealed chains, saved states and hashes of calls that could not be opened",
+        lambda: float(sealer.unreadable),
+    )
+    metrics.counter(
         "spincycle_runners_given_up",
         "Silent runners that this request manager evicted",
         lambda: float(recovery.evicted),
+    )
+
+
+def register_denials(metrics: Metrics, denials: Mapping[tuple[str, str], int]) -> None:
+    """Register the counter of denied operations, by operation and rule."""
+    metrics.counter(
+        "spincycle_denied_operations",
+        "Operations of callers that were denied, by operation and the rule that decided",
+        lambda: {key: float(count) for key, count in denials.items()},
+        labels=("operation", "rule"),
     )

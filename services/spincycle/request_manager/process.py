@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,8 @@ from spincycle.database.migrations import prepare_schema
 from spincycle.database.queries import load_queries
 from spincycle.graph import Expander, Limits
 from spincycle.identity.caller_table import CallerTable
-from spincycle.identity.grant_key_file import GrantKeyFile, open_grant_keys
+from spincycle.identity.grant_key_file import open_grant_keys
+from spincycle.identity.key_file import KeyFile
 from spincycle.identity.service_identity import JOB_LOG, REQUEST_MANAGER
 from spincycle.internal.v1.read_access_service_pb2_grpc import (
     add_ReadAccessServiceServicer_to_server,
@@ -30,15 +31,18 @@ from spincycle.job.errors import JobsNotLoaded
 from spincycle.job.loading import load_jobs
 from spincycle.metrics.serving import serve_metrics
 from spincycle.request_manager.access_service import AccessService
+from spincycle.request_manager.audit_service import AuditService
 from spincycle.request_manager.config import RequestManagerConfig
 from spincycle.request_manager.coordination_service import RunnerCoordinationService
 from spincycle.request_manager.manager import RequestManager
 from spincycle.request_manager.read_access_service import ReadAccessService
 from spincycle.request_manager.requests.lint_workers import LintWorkers
 from spincycle.request_manager.requests.spec_repository import SpecRepository
+from spincycle.request_manager.secrets_in_clear import refuse_secrets_in_clear
 from spincycle.request_manager.server_service import ServerService
 from spincycle.request_manager.service import RequestManagerService
 from spincycle.request_manager.spec_service import SpecService
+from spincycle.request_manager.storage.secret_store import SecretStore
 from spincycle.rpc.certificate_expiry import CertificateExpiry
 from spincycle.rpc.dialer import Dialer
 from spincycle.rpc.health import Vitals
@@ -49,7 +53,10 @@ from spincycle.runtime.config import ConfigError
 from spincycle.runtime.log_scrubber import LogScrubber
 from spincycle.runtime.loop_monitor import LoopMonitor
 from spincycle.runtime.process import Shutdown, run_until_shutdown, service_command, supervise
+from spincycle.sealing.sealing_key_file import SealingKeyFile
+from spincycle.sealing.secret_sealer import SecretSealer
 from spincycle.v1.access_service_pb2_grpc import add_AccessServiceServicer_to_server
+from spincycle.v1.audit_service_pb2_grpc import add_AuditServiceServicer_to_server
 from spincycle.v1.request_manager_service_pb2_grpc import (
     add_RequestManagerServiceServicer_to_server,
 )
@@ -68,6 +75,7 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     grant_keys = open_grant_keys(
         config.append_grant_keys, required=identifies_callers(config.internal)
     )
+    sealing_keys = config.secrets.key_file and SealingKeyFile(config.secrets.key_file)
     try:
         jobs = load_jobs(config.jobs)
     except JobsNotLoaded as error:
@@ -86,8 +94,11 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     expander = Expander(
         jobs, Limits(create_timeout=config.create_timeout), on_secrets=log_scrubber.add
     )
+    sealer = SecretSealer(
+        (lambda: sealing_keys.keys) if sealing_keys else None, plaintext=config.secrets.plaintext
+    )
     plugin = authentication.find(Plugin)
-    manager = RequestManager(config, database, specs, expander, dialer, grant_keys, plugin)
+    manager = RequestManager(config, database, specs, expander, dialer, grant_keys, sealer, plugin)
     server = RpcServer(
         tls=config.tls,
         internal=config.internal,
@@ -118,7 +129,7 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
                 server,
                 dialer,
                 expiry,
-                grant_keys,
+                [file for file in (grant_keys, sealing_keys) if file],
                 shutdown,
                 authentication=authentication,
             )
@@ -133,7 +144,8 @@ def _services(
 ) -> tuple[list[RpcService], list[RpcService]]:
     """Return the public services, and the internal ones."""
     requests = RequestManagerService(manager.use_cases)
-    specs = SpecService(manager.specs, LintWorkers(), manager.access)
+    specs = SpecService(manager.specs, LintWorkers(), manager.access, manager.audit)
+    audit = AuditService(manager.audit)
     access = AccessService(manager.access, manager.use_cases.reader)
     reads = ReadAccessService(manager.use_cases.reader)
     info = ServerService(config.installation_name)
@@ -152,6 +164,7 @@ def _services(
             "spincycle.v1.RequestManagerService",
             partial(add_RequestManagerServiceServicer_to_server, requests),
         ),
+        RpcService("spincycle.v1.AuditService", partial(add_AuditServiceServicer_to_server, audit)),
         RpcService("spincycle.v1.SpecService", partial(add_SpecServiceServicer_to_server, specs)),
         RpcService(
             "spincycle.v1.AccessService",
@@ -181,7 +194,7 @@ async def _work(
     server: RpcServer,
     dialer: Dialer,
     expiry: CertificateExpiry,
-    grant_keys: GrantKeyFile | None,
+    key_files: Sequence[KeyFile[Any]],
     shutdown: Shutdown,
     *,
     authentication: Authentication,
@@ -206,6 +219,8 @@ async def _work(
 
     async def run_loops() -> None:
         await prepare_schema(database, config.database, SCHEMA, PACKAGE)
+        if not (config.secrets.plaintext or config.secrets.allow_clear_rows):
+            await refuse_secrets_in_clear(SecretStore(database))
         duties: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "database": database.keep_reachable,
             "dispatch": manager.dispatcher.run,
@@ -217,11 +232,11 @@ async def _work(
             "certificates": dialer.watch,
             "credentials of callers": authentication.watch,
             "audit of refusals": manager.refusals.run,
+            "seals of the audit log": manager.sealer.run,
             "expiry of certificates": expiry.watch,
             "reload": lambda: _reload(manager.specs, reloads),
         }
-        if grant_keys is not None:
-            duties["grant keys"] = grant_keys.watch
+        duties |= {f"{file.kind.name}s": file.watch for file in key_files}
         if config.specs_interval:
             duties["changed specs"] = lambda: manager.specs.reload_on_change(config.specs_interval)
         async with asyncio.TaskGroup() as group:

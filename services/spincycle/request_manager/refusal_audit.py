@@ -1,10 +1,10 @@
-"""Records refused calls of services in the audit log, without delaying the calls."""
+"""Records refused calls and denied operations in the audit log, without delaying the calls."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -27,13 +27,16 @@ class AuditPolicy:
 
     Attributes:
         period: seconds within which equal refusals are counted and not stored again.
-        kinds: most different refusals that are stored in a period; further ones are counted.
+        kinds: most different refusals of a caller that are stored in a period; further ones are
+            counted.
+        all_kinds: most different refusals of all callers.
         pending: most rows that wait for the database.
         retry: seconds until rows are stored again after the database was away.
     """
 
     period: float = 60.0
     kinds: int = 60
+    all_kinds: int = 600
     pending: int = 1000
     retry: float = 1.0
 
@@ -49,7 +52,7 @@ class _Seen:
 class RefusalAudit:
     """Stores each refusal in the background; repeated ones as one further row with their number.
 
-    Refusals are equal if caller, method, reason and request are.
+    Refusals are equal if their `kind` is. One caller does not use up what is stored of others.
 
     Attributes:
         left_out: number of refusals that were neither stored nor counted in a row.
@@ -64,7 +67,8 @@ class RefusalAudit:
         self._store = store
         self._policy = policy
         self._clock = clock
-        self._seen: dict[tuple[str, str, str, str], _Seen] = {}
+        self._seen: dict[tuple[str, ...], _Seen] = {}
+        self._kinds: Counter[str] = Counter()
         self._pending: deque[Refusal] = deque()
         self._period_ends = float("-inf")
         self._reported = 0
@@ -74,17 +78,20 @@ class RefusalAudit:
     def record(self, refusal: Refusal) -> bool:
         """Record a refusal; return whether it is the first of its kind in this period."""
         self._end_period()
-        key = (refusal.caller, refusal.method, refusal.reason, refusal.request_id)
-        seen = self._seen.get(key)
+        seen = self._seen.get(refusal.kind)
         if seen is not None:
             seen.repeats += 1
             return False
-        if len(self._seen) >= self._policy.kinds:
+        if (
+            self._kinds[refusal.caller] >= self._policy.kinds
+            or len(self._seen) >= self._policy.all_kinds
+        ):
             self.left_out += 1
             return False
         if not self._seen:
             self._period_ends = self._clock() + self._policy.period
-        self._seen[key] = _Seen(refusal)
+        self._seen[refusal.kind] = _Seen(refusal)
+        self._kinds[refusal.caller] += 1
         self._put(refusal)
         return True
 
@@ -122,6 +129,7 @@ class RefusalAudit:
         if not at_once and self._clock() < self._period_ends:
             return
         seen, self._seen = self._seen, {}
+        self._kinds.clear()
         log = structlog.get_logger()
         for one in seen.values():
             if one.repeats:
@@ -130,6 +138,7 @@ class RefusalAudit:
                 log.warning(
                     "calls refused repeatedly",
                     method=one.refusal.method,
+                    operation=one.refusal.operation,
                     caller=one.refusal.caller,
                     reason=one.refusal.reason,
                     request_id=one.refusal.request_id,

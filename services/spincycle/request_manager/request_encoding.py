@@ -43,7 +43,8 @@ def request_failure(request_id: str, cause: Exception) -> SpinCycleError:
     structlog.get_logger().error(
         "request unreadable", request_id=request_id, incident=incident, exc_info=cause
     )
-    return RequestUnreadable(request_id, incident)
+    problem = f"the request manager's log has the cause under incident {incident}"
+    return RequestUnreadable(request_id, problem, incident)
 
 
 async def encode_args(request_id: str, stored: StoredArgs) -> EncodedArgs:

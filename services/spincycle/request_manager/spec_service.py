@@ -8,8 +8,10 @@ import grpc
 
 from spincycle.access.caller import current_caller
 from spincycle.graph import declared_args
+from spincycle.model.operation import Operation
 from spincycle.request_manager.codec import encode_arg, encode_finding
 from spincycle.request_manager.requests.access_control import AccessControl
+from spincycle.request_manager.requests.audit_log import AuditLog
 from spincycle.request_manager.requests.lint_workers import LintWorkers
 from spincycle.request_manager.requests.spec_repository import SpecRepository
 from spincycle.rpc.limits import CLIENT_MESSAGE_BYTES
@@ -32,10 +34,15 @@ class SpecService(spec_service_pb2_grpc.SpecServiceServicer):
     """Serves SpecService of the contract."""
 
     def __init__(
-        self, specs: SpecRepository, lint_workers: LintWorkers, access: AccessControl
+        self,
+        specs: SpecRepository,
+        lint_workers: LintWorkers,
+        access: AccessControl,
+        audit: AuditLog,
     ) -> None:
         self._specs = specs
         self._access = access
+        self._audit = audit
         self._lint_workers = lint_workers
 
     async def ListSpecs(
@@ -81,7 +88,8 @@ class SpecService(spec_service_pb2_grpc.SpecServiceServicer):
     async def ReloadSpecs(
         self, request: spec_service_pb2.ReloadSpecsRequest, context: Context
     ) -> spec_service_pb2.ReloadSpecsResponse:
-        await self._access.authorize_admin(current_caller(), "reload of specs")
+        actor = await self._access.authorize_admin(current_caller(), "reload of specs")
+        await self._audit.record(actor, Operation.ADMIN, "reload of specs")
         reloaded = await self._specs.reload()
         return spec_service_pb2.ReloadSpecsResponse(
             specs_hash=reloaded.revision,

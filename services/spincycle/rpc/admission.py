@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import grpc
 
 from spincycle.access.authentication import Authentication
+from spincycle.access.call_id import CALL_ID, set_current_call_id
 from spincycle.access.caller import SERVICE, Caller, set_current_caller
 from spincycle.access.credential_limit import CredentialLimit
 from spincycle.access.credentials import Address, Credentials, PeerCertificate, TcpConnection
@@ -62,6 +63,7 @@ class PublicAdmission:
         if method in WITHOUT_CALLER:
             return None
         credentials = _credentials(context, self.listen)
+        set_current_call_id(credentials.headers.get(CALL_ID, ()))
         caller = await self._authentication.authenticate(credentials)
         set_current_caller(caller)
         return self._authentication.limit(caller, credentials)
@@ -109,6 +111,7 @@ class InternalAdmission:
         if not method.startswith(_PUBLIC) or self._authentication is None:
             return None
         metadata = context.invocation_metadata() or ()
+        set_current_call_id([str(value) for key, value in metadata if key == CALL_ID])
         asserted = asserted_caller([value for key, value in metadata if key == ASSERTION])
         headers = _headers(context)
         if asserted is not None:

@@ -52,8 +52,8 @@ def asserted_caller(values: list[str | bytes]) -> Caller | None:
     """Return the caller that a gateway passes on; None without an assertion.
 
     Raises:
-        NotAuthenticated: there are several assertions, the one is damaged or too old, or it is
-            of a service or an expired credential.
+        NotAuthenticated: there are several assertions, or the one is damaged, too old, of an
+            expired credential or of a service.
     """
     if not values:
         return None
@@ -70,7 +70,8 @@ def asserted_caller(values: list[str | bytes]) -> Caller | None:
         )
     caller = decode_caller(message)
     if caller.is_service:
-        raise NotAuthenticated("a gateway cannot vouch for another service")
+        # A gateway speaks for people and programs only.
+        raise NotAuthenticated("the assertion of the gateway names a service")
     if caller.expires_at is not None and caller.expires_at <= now:
         raise NotAuthenticated(EXPIRED)
     return caller

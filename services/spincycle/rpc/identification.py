@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -139,6 +140,55 @@ def log_refusal(refused: RefusedCall) -> None:
         reason=refused.error.reason,
         problem=refused.error.message,
     )
+
+
+class RefusalLog:
+    """Logs refused calls; equal ones once per period, then with their number.
+
+    Refusals are equal if caller, method and reason are. Nobody can fill the log by such calls.
+
+    Args:
+        period: seconds within which equal refusals are counted and not logged again.
+        kinds: most different refusals that are logged in a period.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        period: float = 60.0,
+        kinds: int = 60,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._period = period
+        self._kinds = kinds
+        self._clock = clock
+        self._ends_at = float("-inf")
+        self._seen: Counter[tuple[str, str, str]] = Counter()
+
+    def __call__(self, refused: RefusedCall) -> None:
+        """Log a refused call, or count it."""
+        now = self._clock()
+        if now >= self._ends_at:
+            self._end_period()
+            self._ends_at = now + self._period
+        kind = (refused.caller, refused.method.removeprefix("/"), refused.error.reason)
+        if kind in self._seen:
+            self._seen[kind] += 1
+        elif len(self._seen) < self._kinds:
+            self._seen[kind] = 0
+            log_refusal(refused)
+
+    def _end_period(self) -> None:
+        seen, self._seen = self._seen, Counter()
+        for (spiffe_id, method, reason), repeats in seen.items():
+            if repeats:
+                structlog.get_logger().warning(
+                    "calls refused repeatedly",
+                    method=method,
+                    caller=spiffe_id,
+                    reason=reason,
+                    repeats=repeats,
+                )
 
 
 class RefusalCounter:

@@ -116,6 +116,7 @@ BY_FIELD: Final = {
     "spincycle.internal.v1.AppendRequest.grants": _BATCH,
     "spincycle.internal.v1.FenceRequest.fences": _BATCH,
     "spincycle.internal.v1.ReportRequest.reports": _BATCH,
+    "spincycle.internal.v1.ListRunningRequest.request_ids": Bound(ID_BYTES, items=200_000),
     "spincycle.internal.v1.StopChainsRequest.request_ids": _NAME,
     "spincycle.internal.v1.SuspendChainsRequest.request_ids": _NAME,
     "spincycle.internal.v1.WatchJobsRequest.request_ids": _NAME,

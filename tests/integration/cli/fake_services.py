@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import grpc
 
+from spincycle.access.config import AuthConfig
 from spincycle.errors import NotAuthenticated, RequestNotFound, SpinCycleError, UnknownRequestType
 from spincycle.gateway.config import GatewayConfig
 from spincycle.gateway.process import Gateway
@@ -17,6 +18,8 @@ from spincycle.gateway.service_clients import open_service_clients
 from spincycle.rpc.status import abort
 from spincycle.v1 import access_service_pb2 as access
 from spincycle.v1 import access_service_pb2_grpc as access_grpc
+from spincycle.v1 import audit_service_pb2 as audit
+from spincycle.v1 import audit_service_pb2_grpc as audit_grpc
 from spincycle.v1 import (
     job_chain_pb2,
     job_log_pb2,
@@ -57,6 +60,7 @@ class Memory:
         )
         self.accepts: Callable[[str], bool] = lambda _: True
         """Whether a bearer token, or "" for none, is accepted."""
+        self.audit: list[audit.AuditEntry] = []
         self.error: SpinCycleError | None = None
         self.received: list[Any] = []
         self.metadata: list[tuple[tuple[str, str], ...]] = []
@@ -83,6 +87,11 @@ class Fake:
         if request_id and request_id not in self.memory.requests:
             await abort(context, RequestNotFound(request_id))
         return self.memory.requests.get(request_id, request_pb2.Request())
+
+    async def _break(self, context: Any) -> None:
+        """End a stream as a stopping service does, or because its credential expired."""
+        await self._authenticated(context)
+        await context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
 
     async def _authenticated(self, context: Any) -> None:
         metadata = dict(context.invocation_metadata())
@@ -238,7 +247,7 @@ class FakeManager(Fake, rm_grpc.RequestManagerServiceServicer):
                 ):
                     await self.memory.changed.wait()
             if self.memory.breaks > breaks:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
+                await self._break(context)
 
 
 class FakeSpecs(Fake, spec_grpc.SpecServiceServicer):
@@ -261,6 +270,19 @@ class FakeAccess(Fake, access_grpc.AccessServiceServicer):
     ) -> access.CheckAccessResponse:
         await self._known(request, context, request.request_id)
         return self.memory.decision
+
+
+class FakeAudit(Fake, audit_grpc.AuditServiceServicer):
+    async def ListAudit(
+        self, request: audit.ListAuditRequest, context: Context
+    ) -> audit.ListAuditResponse:
+        await self._known(request, context)
+        first = int(request.page_token or 0)
+        end = first + min(request.page_size, 2)
+        return audit.ListAuditResponse(
+            entries=self.memory.audit[first:end],
+            next_page_token=str(end) if end < len(self.memory.audit) else "",
+        )
 
 
 class FakeJobLog(Fake, jl_grpc.JobLogServiceServicer):
@@ -311,7 +333,7 @@ class FakeJobLog(Fake, jl_grpc.JobLogServiceServicer):
                 ):
                     await self.memory.changed.wait()
             if self.memory.breaks > breaks:
-                await context.abort(grpc.StatusCode.UNAVAILABLE, "going away")
+                await self._break(context)
 
 
 class FakeServices:
@@ -352,6 +374,7 @@ class FakeServices:
         rm_grpc.add_RequestManagerServiceServicer_to_server(FakeManager(self.memory), server)
         spec_grpc.add_SpecServiceServicer_to_server(FakeSpecs(self.memory), server)
         access_grpc.add_AccessServiceServicer_to_server(FakeAccess(self.memory), server)
+        audit_grpc.add_AuditServiceServicer_to_server(FakeAudit(self.memory), server)
         jl_grpc.add_JobLogServiceServicer_to_server(FakeJobLog(self.memory), server)
         port = server.add_insecure_port("127.0.0.1:0")
         if self._tls:
@@ -359,7 +382,9 @@ class FakeServices:
         await server.start()
         address = f"127.0.0.1:{port}"
         opened = open_service_clients(address, address, address, 5)
-        gateway = Gateway(GatewayConfig(listen="127.0.0.1:0", grace=0.1), opened)
+        # The fake services decide which tokens they accept.
+        config = GatewayConfig(listen="127.0.0.1:0", grace=0.1, auth=AuthConfig(none=True))
+        gateway = Gateway(config, opened)
         serving = asyncio.create_task(gateway.serve())
         self.gateway = f"http://{gateway.address}"
         self._up.set_result(port)
@@ -411,7 +436,7 @@ class FakeServices:
         asyncio.run_coroutine_threadsafe(watching, self._loop).result(30)
 
     def break_streams(self) -> None:
-        """End every Watch and Tail stream as a stopping service does."""
+        """End every Watch and Tail stream: with UNAUTHENTICATED if its token is rejected now."""
 
         def change(memory: Memory) -> None:
             memory.breaks += 1

@@ -4,16 +4,23 @@ import json
 import re
 import stat
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
-from tests.cli_samples import ID
+from tests.cli_samples import COMPLETE, ID, RUNNING, at, status
 from tests.integration.cli.conftest import SPINC, Ran, Tty
 from tests.integration.cli.fake_services import FakeServices
+from tests.integration.cli.live_events import begin, end
 from tests.issuer.process import RunningIssuer, running_issuer
+
+from spincycle.cli.login.stored_login import LoginFile
 
 Spinc = Callable[..., Ran]
 OnTty = Callable[..., Tty]
@@ -85,7 +92,7 @@ def test_a_login_is_confirmed_in_a_browser_and_its_token_is_sent(
 
 
 def test_the_token_goes_over_rest_too(
-    services: FakeServices, environment: dict[str, str], log_in: Callable[..., Tty],
+    services: FakeServices, spinc: Spinc, log_in: Callable[..., Tty],
     issuer: RunningIssuer, tmp_path: Path,
 ) -> None:  # fmt: skip
     terminal = log_in("--rest", services.gateway)
@@ -95,6 +102,16 @@ def test_the_token_goes_over_rest_too(
 
     assert json.loads(file.read_text())["addresses"] == [services.gateway]
     assert f"OK, logged in to {services.gateway}" in terminal.written
+
+    change(file, token="revoked")
+    services.update(lambda memory: setattr(memory, "accepts", lambda token: token != "revoked"))
+    assert spinc("--rest", services.gateway, "status", ID).code == 0
+    assert sent(services) == f"Bearer {token_of(file)}"
+
+    services.request(ID, state=COMPLETE)
+    change(file, token="revoked")
+    assert spinc("--rest", services.gateway, "watch", ID).code == 0
+    assert token_of(file) != "revoked"
 
 
 def test_another_address_gets_no_token_of_a_login(spinc: Spinc, logged_in: Path) -> None:
@@ -173,6 +190,46 @@ def test_a_rejected_token_is_renewed_once(
     assert len(services.memory.metadata) == calls + 2
 
 
+@pytest.mark.parametrize("over", ["grpc", "rest"])
+def test_a_watch_continues_with_the_renewed_token(
+    services: FakeServices, tty: OnTty, logged_in: Path, over: str
+) -> None:
+    options = ["--rest", services.gateway] if over == "rest" else []
+    change(logged_in, addresses=[services.gateway, services.address])
+    if over == "rest":
+        name = f"@{quote(services.gateway, safe='')}.json"
+        logged_in = logged_in.rename(logged_in.with_name(name))
+    begin(services)
+    spinc = tty(*options, "watch", ID)
+    spinc.see("3 connections left")
+    first = token_of(logged_in)
+
+    services.update(lambda memory: setattr(memory, "accepts", lambda token: token != first))
+    services.break_streams()
+    services.job(status("D001", "drain", RUNNING, started_at=at(5), status="2 connections left"))
+    spinc.see("2 connections left")
+    end(services)
+
+    assert spinc.end() == 0
+    assert sent(services) == f"Bearer {token_of(logged_in)}"
+
+
+@pytest.mark.parametrize("over", ["grpc", "rest"])
+def test_a_watch_ends_with_the_credential_if_there_is_no_other(
+    services: FakeServices, tty: OnTty, over: str
+) -> None:
+    options = ["--rest", services.gateway] if over == "rest" else []
+    begin(services)
+    spinc = tty(*options, "watch", ID, SPINC_TOKEN="s3cret")
+    spinc.see("3 connections left")
+
+    services.update(lambda memory: setattr(memory, "accepts", lambda _: False))
+    services.break_streams()
+
+    assert spinc.end() == 2
+    assert "the caller is not authenticated" in spinc.written
+
+
 def test_processes_that_renew_at_once_do_not_lose_the_refresh_token(
     environment: dict[str, str], issuer: RunningIssuer, logged_in: Path
 ) -> None:
@@ -191,6 +248,45 @@ def test_processes_that_renew_at_once_do_not_lose_the_refresh_token(
     assert issuer.calls("/token") == before + 1
     change(logged_in, renew_at=1.0)
     assert status(0) == 0
+
+
+def test_a_process_waits_for_another_one_that_renews_the_token(
+    services: FakeServices,
+    environment: dict[str, str],
+    issuer: RunningIssuer,
+    logged_in: Path,
+) -> None:
+    file, stored = LoginFile(logged_in), LoginFile(logged_in).read()
+    assert stored is not None
+    change(logged_in, renew_at=1.0)
+    before = issuer.calls("/token")
+
+    with file.lock():
+        waiting = subprocess.Popen([SPINC, "status", ID], env=environment, stdout=subprocess.PIPE)
+        until_open(waiting, logged_in.with_suffix(".lock"))
+        file.write(replace(stored, token="renewed-by-another"))
+    waiting.communicate(timeout=60)
+
+    assert waiting.returncode == 0
+    assert sent(services) == "Bearer renewed-by-another"
+    assert issuer.calls("/token") == before
+
+
+def until_open(process: subprocess.Popen[bytes], file: Path) -> None:
+    """Wait until a process has opened a file."""
+    end = time.monotonic() + 60
+    while file not in opened(process):
+        assert process.poll() is None, "it did not wait"
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def opened(process: subprocess.Popen[bytes]) -> set[Path]:
+    found = set()
+    for link in Path(f"/proc/{process.pid}/fd").glob("*"):
+        with suppress(OSError):
+            found.add(link.readlink())
+    return found
 
 
 def test_a_login_that_has_ended_is_reported(
@@ -282,6 +378,21 @@ def test_logout_deletes_the_token(services: FakeServices, spinc: Spinc, logged_i
     spinc("status", ID)
     assert sent(services) == ""
     assert spinc("logout").out == f"not logged in to {services.address}\n"
+
+
+def test_a_deleted_context_leaves_no_token(
+    log_in: Callable[..., Tty], issuer: RunningIssuer, spinc: Spinc, tmp_path: Path
+) -> None:
+    for name in ("here", "there"):
+        assert spinc("context", "set", name).code == 0
+        terminal = log_in("--context", name)
+        issuer.approve(code_of(terminal))
+        assert terminal.end() == 0
+
+    assert spinc("context", "delete", "here").code == 0
+
+    (kept,) = tmp_path.glob("*.tokens/*.json")
+    assert kept.name.startswith("there@")
 
 
 def test_a_damaged_file_is_reported(spinc: Spinc, logged_in: Path) -> None:

@@ -107,7 +107,6 @@ TABLES = (
     "request_manager.requests",
     "request_manager.request_archives",
     "request_manager.suspended_job_chains",
-    "request_manager.audit",
     "job_log.entries",
     "job_log.fences",
 )
@@ -125,22 +124,6 @@ def test_requests_that_ended_before_the_age_are_deleted_with_all_their_data(kept
     assert ", 6 journal entries" in result.output
     for table in TABLES:
         assert kept.of(table) == ["new-3", "new-4", "new-6"], table
-
-
-def test_audited_refusals_before_the_age_are_deleted_unless_the_audit_is_kept(kept: Kept) -> None:
-    for age in (100, 95, 10):
-        kept.rows(
-            "INSERT INTO request_manager.audit (at, user_name, action, request_id)"
-            f" VALUES (now() - interval '{age} days', 'runner', 'refused', '') RETURNING 1"
-        )
-
-    count = "SELECT count(*) FROM request_manager.audit"
-
-    kept.prune("--older-than", "90d", "--keep-audit")
-    assert kept.rows(count)[0]["count"] == 3
-
-    kept.prune("--older-than", "90d", "--batch", "1")
-    assert kept.rows(count)[0]["count"] == 1
 
 
 def test_unfinished_requests_are_kept_at_any_age(kept: Kept) -> None:
@@ -176,13 +159,20 @@ def test_the_next_run_completes_an_interrupted_deletion(
     assert kept.of("request_manager.requests") == []
 
 
-def test_the_audit_log_can_be_kept(kept: Kept) -> None:
+def test_the_audit_log_is_kept_when_its_requests_are_deleted(kept: Kept) -> None:
     kept.add("old", COMPLETE, made=100)
 
-    kept.prune("--older-than", "90d", "--keep-audit")
+    kept.prune("--older-than", "90d")
 
     assert kept.of("request_manager.requests") == []
     assert kept.of("request_manager.audit") == ["old"]
+
+
+def test_without_an_age_nothing_is_deleted(kept: Kept) -> None:
+    result = kept.prune()
+
+    assert result.exit_code == 2
+    assert "give --older-than, --audit-older-than, or both" in result.output
 
 
 def test_a_dry_run_counts_and_deletes_nothing(kept: Kept) -> None:

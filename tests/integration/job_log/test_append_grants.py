@@ -17,7 +17,7 @@ from tests.waiting import until
 
 from spincycle.dev.ports import free_port
 from spincycle.errors import SpinCycleError
-from spincycle.identity import grant_key_file
+from spincycle.identity import key_file
 from spincycle.identity.append_grants import AppendGrant, GrantKeys
 from spincycle.identity.service_identity import (
     GATEWAY,
@@ -264,7 +264,7 @@ async def test_gateways_append_without_grants_where_legacy_calls_are_enabled(
 async def test_keys_are_rotated_without_ending_a_stream(
     job_log: Secured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grant_key_file, "CHECK_INTERVAL", 0.01)
+    monkeypatch.setattr(key_file, "CHECK_INTERVAL", 0.01)
     stream = await job_log.stream()
     await stream.append(entry(1, "before"), grants=(KEYS.grant("before", 1, RUNNER),))
 

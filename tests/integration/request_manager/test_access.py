@@ -13,6 +13,7 @@ from tests.integration.request_manager.refusal import reason
 
 from spincycle.access.caller import Caller
 from spincycle.access.config import AccessConfig, LimitsConfig
+from spincycle.database.database import Database
 from spincycle.internal.v1 import job_runner_service_pb2, read_access_service_pb2_grpc
 from spincycle.internal.v1 import read_access_service_pb2 as reads
 from spincycle.request_manager.config import RequestManagerConfig
@@ -166,6 +167,53 @@ async def test_a_denied_request_is_not_stored_and_the_error_names_the_roles(
     assert await callers[STRANGER].refusal("Plan", rpc.PlanRequest(type="wipe")) == "ACCESS_DENIED"
     assert await callers[DEV].refusal("Create", rpc.CreateRequest(type="none")) == "ACCESS_DENIED"
     assert await rows(connection) == 0
+
+
+OF_CALLS = {
+    "create_request",
+    "get_args",
+    "get_job_chains",
+    "get_requests",
+    "list_requests",
+    "list_requests_of_types",
+    "set_desired_states",
+}
+"""Statements of calls; others are those of background work."""
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the statements that the request manager executes for calls."""
+    executed: list[str] = []
+    run = Database._run_once
+
+    async def record(self: Database, name: str, *args: Any) -> Any:
+        executed.append(name)
+        return await run(self, name, *args)
+
+    monkeypatch.setattr(Database, "_run_once", record)
+    return executed
+
+
+async def test_access_costs_a_statement_only_where_the_type_is_not_at_hand(
+    callers: Callers, statements: list[str]
+) -> None:
+    async def of(method: str, request: Any, caller: Caller = DEV) -> list[str]:
+        statements.clear()
+        await callers[caller].call(method, request)
+        return [name for name in statements if name in OF_CALLS]
+
+    request_id = (await callers[DEV].create()).request.id
+    assert [name for name in statements if name in OF_CALLS] == ["create_request"]
+    get = ["get_requests", "get_args"]
+    assert await of("Get", rpc.GetRequest(request_id=request_id)) == get
+    assert await of("List", rpc.ListRequest()) == ["list_requests_of_types"]
+    assert await of("List", rpc.ListRequest(), ADMIN) == ["list_requests"]
+    chain = rpc.GetJobChainRequest(request_id=request_id)
+    assert await of("GetJobChain", chain) == ["get_requests", "get_job_chains"]
+    assert await of("GetJobChain", chain, ADMIN) == ["get_job_chains"]
+    stop = rpc.StopRequest(request_id=request_id)
+    assert await of("Stop", stop) == ["get_requests", "set_desired_states", "get_requests"]
 
 
 async def test_requests_are_created_in_the_name_of_the_caller(callers: Callers) -> None:

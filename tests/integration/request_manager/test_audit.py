@@ -30,7 +30,7 @@ from spincycle.v1 import request_report_pb2, state_pb2
 SERVICE = "spincycle.internal.v1.RunnerCoordinationService"
 
 AUDITED = (
-    "SELECT user_name, request_id, reason FROM request_manager.audit WHERE action = 'refused'"
+    "SELECT user_name, request_id, reason, peer FROM request_manager.audit WHERE action = 'refused'"
     " ORDER BY audit_id"
 )
 
@@ -52,7 +52,7 @@ async def connection(database: str) -> AsyncIterator[asyncpg.Connection]:
     await connection.close()
 
 
-async def audited(connection: asyncpg.Connection, rows: int) -> list[tuple[str, str, str]]:
+async def audited(connection: asyncpg.Connection, rows: int) -> list[tuple[str, str, str, str]]:
     """Return caller, request and text of the refusals once there are as many."""
 
     async def stored() -> bool:
@@ -83,7 +83,7 @@ async def test_calls_of_callers_that_are_not_identified_or_not_allowed_are_audit
 
     assert nobody[:2] == ("", "")
     assert nobody[2].startswith(f"{SERVICE}/Register: NOT_IDENTIFIED: ")
-    assert "unix:" in nobody[2]
+    assert nobody[3].startswith("unix:")
     assert job_log[:2] == (spiffe_id("1", JOB_LOG), "")
     assert job_log[2].startswith(f"{SERVICE}/Register: CALLER_NOT_ALLOWED: ")
 
@@ -161,7 +161,7 @@ async def test_the_eviction_of_a_runner_is_audited(
     quick = replace(config, silence_limit=0.5, beat_interval=0.1)
     async with identified_manager(quick, job_log[0]) as identified:
         runner = await identified.manager.register(SteeredRunner("own"), identified.owner)
-        query = "SELECT reason FROM request_manager.audit WHERE action = 'evict-runner'"
+        query = "SELECT reason FROM request_manager.audit WHERE action = 'evict'"
 
         async def evicted() -> bool:
             return len(await connection.fetch(query)) == 1

@@ -68,6 +68,7 @@ class Upgraded:
         self.journal = journal
         self.gateway = stack.gateway
         self._dsn = stack.dsn
+        self.home = stack.home
         self._marks_file = marks_file
 
     def marks(self, request_id: str) -> list[Mark]:

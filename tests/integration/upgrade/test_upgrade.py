@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import grpc
 import httpx
 import pytest
@@ -19,6 +20,7 @@ from tests.upgrade.jobs import LARGE, LARGER
 from tests.upgrade.marks import END, START
 from tests.upgrade.recording import JOBS, SPECS, Expected, read_recording
 
+from spincycle.dev.identity_tokens import SEALING_KEYS
 from spincycle.model.state import State
 from spincycle.rpc.limits import REASON_BYTES
 from spincycle.v1 import job_log_service_pb2
@@ -381,3 +383,26 @@ def part_of(value: Any, recorded: Any) -> Any:
     if isinstance(value, list) and isinstance(recorded, list) and len(value) == len(recorded):
         return [part_of(*both) for both in zip(value, recorded, strict=True)]
     return value
+
+
+async def test_secrets_of_old_requests_are_sealed_by_a_rotation(
+    upgraded: Upgraded, restored: str
+) -> None:
+    command: list[str | Path] = [
+        Path(sysconfig.get_path("scripts")) / "spincycle", "secrets", "rotate",
+        "--dsn", restored, "--key-file", upgraded.home / SEALING_KEYS,
+    ]  # fmt: skip
+
+    ended = await run_program(command)
+
+    assert ended.returncode == 0, ended.stderr
+    connection = await asyncpg.connect(restored)
+    for table in ("requests", "request_archives", "suspended_job_chains", "audit"):
+        rows = await connection.fetch(f"SELECT * FROM request_manager.{table}")  # as above
+        values = [
+            v if isinstance(v, bytes) else str(v).encode() for row in rows for v in row.values()
+        ]
+        assert not [value for value in values if RECORDING.token.encode() in value]
+    await connection.close()
+    chain = rpc.GetJobChainRequest(request_id=REQUESTS["unlocked"].request_id)
+    assert (await upgraded.requests.GetJobChain(chain)).job_chain.jobs

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -70,6 +71,62 @@ def test_a_context_sets_tls_and_a_token(config: Path) -> None:
     assert (settings.tls.ca, settings.tls.server_name) == ("/ca.pem", "rm.example.com")
     assert settings.credential.token == "s3cret"
     assert "s3cret" not in repr(settings)
+
+
+def login_of(config: Path, **options: str) -> str:
+    login = resolve({"config": str(config), **options}, {}).login
+    assert login is not None
+    assert login.parent == config.with_name("spinc.tokens")
+    return login.name
+
+
+def test_each_context_has_a_login_for_each_address(config: Path) -> None:
+    names = [
+        login_of(config),
+        login_of(config, addr="other:1"),
+        login_of(config, context="prod"),
+        login_of(config, context="prod", addr="other:1"),
+        login_of(config, rest="https://gw.example.com/x"),
+    ]
+
+    assert names == [
+        "@file%3A1.json",
+        "@other%3A1.json",
+        "prod@prod%3A1.json",
+        "prod@other%3A1.json",
+        "@https%3A%2F%2Fgw.example.com%2Fx.json",
+    ]
+
+
+@pytest.mark.parametrize("name", ["../x", "a@b", "é%", ".", "a/b"])
+def test_no_name_of_a_context_leads_elsewhere(tmp_path: Path, name: str) -> None:
+    config = tmp_path / "spinc.yaml"
+    config.write_text(f"contexts: {{'{name}': {{}}}}\n")
+
+    assert login_of(config, context=name) == f"{quote(name, safe='')}@127.0.0.1%3A32310.json"
+
+
+def test_the_token_of_a_file_is_for_the_addresses_beside_it(config: Path, tmp_path: Path) -> None:
+    (tmp_path / "top").write_text("of-all\n")
+    config.write_text(config.read_text() + f"token-file: {tmp_path / 'top'}\n")
+
+    def credential(**options: str) -> tuple[str, bool]:
+        found = resolve({"config": str(config), **options}, {})
+        return found.credential.token, found.credential.is_for(found.addr)
+
+    assert credential() == ("of-all", True)
+    assert credential(context="prod") == ("s3cret", True)
+    assert credential(addr="evil:1") == ("of-all", False)
+    assert credential(context="prod", addr="evil:1") == ("s3cret", False)
+    assert credential(context="prod", addr="file:1") == ("of-all", True)
+
+
+def test_a_variable_holds_a_token_for_the_addresses_in_use(config: Path) -> None:
+    environment = {"SPINC_TOKEN": "own", "SPINC_ADDR": "other:1"}
+
+    credential = resolve({"config": str(config), "context": "prod"}, environment).credential
+
+    assert (credential.token, credential.is_for("other:1")) == ("own", True)
 
 
 def test_a_url_as_address_selects_the_gateway(no_config: dict[str, str]) -> None:

@@ -49,7 +49,7 @@ def test_each_person_has_a_token_that_the_services_recognise(tmp_path: Path) -> 
     for person, entry in zip([ALICE, BOB], entries, strict=True):
         settings = resolve({"config": str(files.spinc_config), "context": person.name}, {})
         assert token_digest(settings.credential.token) == entry.digests[0]
-        assert settings.credential.addresses == {"127.0.0.1:1", "127.0.0.1:2"}
+        assert settings.credential.addresses == frozenset({"127.0.0.1:1", "127.0.0.1:2"})
 
 
 def test_only_the_own_account_can_read_the_files(tmp_path: Path) -> None:
@@ -73,6 +73,16 @@ def test_each_start_makes_other_tokens_and_leaves_out_earlier_people(tmp_path: P
 
     assert write_people(tmp_path, [], "127.0.0.1:1", "127.0.0.1:2") is None
     assert not files.directory.exists()
+
+
+def test_other_files_in_the_directory_are_kept(tmp_path: Path) -> None:
+    other = tmp_path / "people" / "photos"
+    other.mkdir(parents=True)
+
+    write_people(tmp_path, [ALICE], "127.0.0.1:1", "127.0.0.1:2")
+    write_people(tmp_path, [], "127.0.0.1:1", "127.0.0.1:2")
+
+    assert list((tmp_path / "people").iterdir()) == [other]
 
 
 def test_a_directory_that_cannot_be_written_is_reported_in_one_line(tmp_path: Path) -> None:

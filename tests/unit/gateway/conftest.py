@@ -14,6 +14,7 @@ from spincycle.internal.v1 import (
 )
 from spincycle.v1 import (
     access_service_pb2,
+    audit_service_pb2,
     job_log_service_pb2,
     request_manager_service_pb2,
     spec_service_pb2,
@@ -96,6 +97,7 @@ def empty_clients() -> ServiceClients:
     return ServiceClients(
         request_manager=client(request_manager_service_pb2, "RequestManagerService"),
         access=client(access_service_pb2, "AccessService"),
+        audit=client(audit_service_pb2, "AuditService"),
         specs=client(spec_service_pb2, "SpecService"),
         coordination=client(runner_coordination_service_pb2, "RunnerCoordinationService"),
         job_log=client(job_log_service_pb2, "JobLogService"),

@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 from tests.waiting import until
 
-from spincycle.identity import grant_key_file
+from spincycle.identity import key_file
 from spincycle.identity.grant_key_file import GrantKeyFile, open_grant_keys
 from spincycle.runtime.config import ConfigError
 
@@ -87,7 +87,7 @@ def test_a_file_that_all_accounts_can_access_is_warned_about(
 
 
 async def test_a_changed_file_is_read_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grant_key_file, "CHECK_INTERVAL", 0.001)
+    monkeypatch.setattr(key_file, "CHECK_INTERVAL", 0.001)
     file = GrantKeyFile(keys_in(path, FIRST))
 
     async with watching(file):
@@ -98,7 +98,7 @@ async def test_a_changed_file_is_read_again(path: Path, monkeypatch: pytest.Monk
 async def test_the_keys_are_kept_while_the_file_is_invalid_or_missing(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(grant_key_file, "CHECK_INTERVAL", 0.001)
+    monkeypatch.setattr(key_file, "CHECK_INTERVAL", 0.001)
     file = GrantKeyFile(keys_in(path, FIRST))
 
     with capture_logs() as logs:

@@ -141,3 +141,27 @@ async def test_a_list_of_running_jobs_is_a_page_of_1000_without_a_limit(
         await service.ListRunning(request, cast("Any", None))
 
     assert limits == [1000, 5, 1001]
+
+
+async def test_running_jobs_are_those_of_the_selected_requests(stage: Stage) -> None:
+    stage.plays["a"] = [works_until_stopped, works_until_stopped]
+    service = JobRunnerService(stage.runner, EventLog(encode_runner_event), lambda: "", "address")
+    for request_id in ("r1", "r2"):
+        stage.runner.run(chain("a", request_id=request_id), 1)
+    await stage.until_started("a")
+    await turns()
+
+    async def listed(request_id: str = "", *request_ids: str) -> tuple[set[str], int]:
+        request = rpc.ListRunningRequest(request_ids=request_ids)
+        request.filter.request_id = request_id
+        response = await service.ListRunning(request, cast("Any", None))
+        return {job.request_id for job in response.jobs}, response.total_size
+
+    assert await listed() == ({"r1", "r2"}, 2)
+    assert await listed("", "r2", "other") == ({"r2"}, 1)
+    assert await listed("r1") == ({"r1"}, 1)
+    assert await listed("r1", "r1", "r2") == ({"r1"}, 1)
+    assert await listed("r1", "r2") == (set(), 0)
+    for request_id in ("r1", "r2"):
+        stage.runner.stop(request_id, "")
+        await stage.reports.end(request_id)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from spincycle.access.caller import Caller
+from spincycle.access.caller import SERVICE, Caller
 from spincycle.access.plugin import Denied, Plugin, RequestAccess
 from spincycle.access.rules import Rules
 from spincycle.errors import AccessDenied, RequestNotFound
 from spincycle.model.operation import Operation
 from spincycle.model.request_arg import REDACTED
+from spincycle.request_manager.requests import access_control
 from spincycle.request_manager.requests.access_control import AccessControl, Denial
 from spincycle.spec import Source, SpecSet, check_sources
 
@@ -147,6 +149,17 @@ async def test_who_may_not_view_a_request_is_not_told_of_it_but_the_attempt_is_r
     assert denial.rule == "no-role"
 
 
+async def test_denials_are_counted_by_operation_and_rule() -> None:
+    access = control()
+    for _ in range(2):
+        with pytest.raises(AccessDenied):
+            await access.authorize(DEV, Operation.STOP, "deploy")
+    with pytest.raises(AccessDenied):
+        await access.authorize_admin(DEV, "reload of specs")
+
+    assert access.denials == {("stop", "no-operation"): 2, ("admin", "no-operation"): 1}
+
+
 def test_sequences_that_are_not_requests_and_unknown_types_are_for_admins_only() -> None:
     for type_ in ("part", "none", "noop"):
         assert control().decide(DEV, Operation.START, type_).rule == "undefined-type"
@@ -166,8 +179,26 @@ def test_viewable_types_follow_the_current_specs() -> None:
     assert access.viewable_types(Caller("sam", ("sre",), "token-file")) == frozenset({"deploy"})
 
 
-def test_the_cache_of_viewable_types_is_bounded() -> None:
+def test_what_is_cached_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access_control, "MAX_CACHED_DECISIONS", 100)
     access = control()
-    for number in range(3000):
-        access.viewable_types(Caller("x", (f"role-{number}",), "oidc"))
-    assert len(access._viewable) <= 1000
+    for number in range(1000):
+        caller = Caller("x", (f"role-{number}",), "oidc")
+        access.viewable_types(caller)
+        access.decide(caller, Operation.START, "deploy")
+        access.decide(caller, Operation.START, f"type-{number}")
+    assert len(access._viewable) <= access_control.MAX_CACHED_ROLES
+    assert len(access._decisions) <= 100
+
+
+def test_decisions_follow_the_current_specs() -> None:
+    current = specs("dev")
+    access = AccessControl(RULES, lambda: current)
+    assert access.decide(DEV, Operation.START, "deploy").allowed
+    assert not access.decide(replace(DEV, roles=()), Operation.START, "deploy").allowed
+    assert access.decide(replace(DEV, authenticator=SERVICE), Operation.STOP, "deploy").allowed
+    assert not access.decide(DEV, Operation.STOP, "deploy").allowed
+
+    current = specs("sre")
+
+    assert not access.decide(DEV, Operation.START, "deploy").allowed

@@ -7,6 +7,8 @@ from asyncpg import Range
 
 from spincycle.model.job_chain import SuspendedPeriod
 from spincycle.request_manager.storage.archive_store import ArchiveStore
+from spincycle.request_manager.storage.secret_columns import SecretColumns
+from spincycle.sealing.secret_sealer import SecretSealer
 
 
 class Saved:
@@ -28,7 +30,7 @@ async def test_periods_stand_before_a_saved_state_so_that_missing_bytes_of_it_ar
         encoded.extend(periods)
         return b"periods,"
 
-    store = ArchiveStore(database, encode)
+    store = ArchiveStore(database, encode, SecretColumns(SecretSealer(None, plaintext=True)))
 
     portions = [portion async for portion in store.suspended_job_chains(["r1", "r2"])]
 

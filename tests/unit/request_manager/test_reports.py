@@ -60,8 +60,8 @@ class Store:
 
 
 class Archives:
-    async def job_chains(self, request_ids: Sequence[str]) -> dict[str, bytes]:
-        return dict.fromkeys(request_ids, b"")
+    async def job_chain(self, request_id: str) -> bytes:
+        return b"chain"
 
 
 class NoDispatcher:
@@ -80,7 +80,7 @@ async def test_a_report_of_another_runner_neither_replaces_a_report_nor_is_accep
         cast("ArchiveStore", Archives()),
         ChangeBus(),
         cast("Dispatcher", NoDispatcher()),
-        adopt=lambda _, saved: saved,
+        adopt=lambda _, saved: (saved, False),
     )
 
     made = [REPORTS[kind](runner_id) for runner_id in order]

@@ -21,6 +21,7 @@ class Entry:
 
 
 COMMANDS = {
+    "audit": Entry("audit", "[ID]", "Print who did what (needs the operation admin)"),
     "can": Entry("access", "<op> [req]", "Explain whether you may do something; exit 0 if so"),
     "completion": Entry("completion", "<shell>", "Print a completion script for bash, zsh or fish"),
     "context": Entry("context", "<verb>", "Manage named addresses and credentials"),

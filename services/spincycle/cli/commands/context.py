@@ -16,7 +16,7 @@ from spincycle.cli.options import SpincCommand, given_options
 from spincycle.cli.problem import Problem
 from spincycle.cli.render.table import Column, table
 from spincycle.cli.render.terminal import Terminal
-from spincycle.cli.settings import config_paths
+from spincycle.cli.settings import config_paths, delete_logins
 
 _COLUMNS = (
     Column("", 1),
@@ -174,7 +174,7 @@ def _addresses(keys: Mapping[str, Any]) -> list[str]:
 @click.argument("name", shell_complete=_complete_context)
 @click.pass_context
 def delete_command(context: click.Context, name: str) -> None:
-    """Delete a context.
+    """Delete a context, and the tokens of its logins.
 
     Example: spinc context delete staging
     """
@@ -186,4 +186,5 @@ def delete_command(context: click.Context, name: str) -> None:
         )
     kept = {known: keys for known, keys in file.contexts.items() if known != name}
     save_file(path, Contexts(file.plain, kept, None if file.current == name else file.current))
+    delete_logins(path, name)
     click.echo(f"OK, deleted context {name}")

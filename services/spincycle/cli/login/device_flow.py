@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from spincycle.cli.login.issuer import (
     Endpoints,
@@ -14,6 +13,7 @@ from spincycle.cli.login.issuer import (
     IssuerUnavailable,
     OAuthError,
     Tokens,
+    duration,
 )
 from spincycle.cli.login.stored_login import Client
 
@@ -96,8 +96,8 @@ class DeviceFlow:
             shown[0],
             shown[1],
             shown[2],
-            _number(document, "interval", _INTERVAL, _LEAST_INTERVAL, _MOST_INTERVAL),
-            _number(document, "expires_in", _MOST_LIFETIME, 1, _MOST_LIFETIME),
+            _bounded(duration(document, "interval"), _INTERVAL, _LEAST_INTERVAL, _MOST_INTERVAL),
+            _bounded(duration(document, "expires_in"), _MOST_LIFETIME, 1, _MOST_LIFETIME),
         )
 
     def finish(self, code: DeviceCode) -> Tokens:
@@ -130,11 +130,8 @@ class DeviceFlow:
                 raise IssuerError(_ENDS["expired_token"])
 
 
-def _number(
-    document: dict[str, Any], name: str, default: float, least: float, most: float
-) -> float:
-    value = document.get(name, default)
-    return min(max(float(value), least), most) if isinstance(value, int | float) else default
+def _bounded(value: float | None, default: float, least: float, most: float) -> float:
+    return default if value is None else min(max(value, least), most)
 
 
 def _printable_page(text: str) -> str:

@@ -22,6 +22,9 @@ _CHUNK = 1 << 16
 _OK = 200
 _SERVER_ERRORS = 500
 
+_LONGEST = 1e9
+"""Seconds of the longest duration that counts as one."""
+
 _RENEWED_EARLY = 30.0
 """Most seconds before its end at which a token is renewed; a fifth of its life if that is less."""
 
@@ -116,9 +119,9 @@ class IssuerClient:
             OAuthError, IssuerError: see `post`.
         """
         document = self.post(url, form)
-        lifetime = document.get("expires_in")
+        lifetime = duration(document, "expires_in")
         renew_at = expires_at = None
-        if isinstance(lifetime, int | float) and lifetime > 0:
+        if lifetime is not None:
             expires_at = time.time() + lifetime
             renew_at = expires_at - min(_RENEWED_EARLY, lifetime / 5)
         return Tokens(
@@ -209,6 +212,14 @@ def _document(url: str, status: int, body: bytes) -> dict[str, Any]:
     if status == _OK:
         raise IssuerUnavailable(f"the response of {_origin(url)} is not a JSON object")
     raise IssuerUnavailable(f"{_origin(url)} responded with HTTP status {status}")
+
+
+def duration(document: Mapping[str, Any], name: str) -> float | None:
+    """Return a duration of a response, in seconds; None if it is missing or not a duration."""
+    value = document.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value <= _LONGEST else None
 
 
 def _text(document: Mapping[str, Any], name: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from spincycle.v1 import (
         access_service_pb2,
+        audit_service_pb2,
         job_chain_pb2,
         job_log_pb2,
         job_output_pb2,
@@ -106,6 +107,11 @@ class Backend(Protocol):
         With `live_output` also the output of running tries. Pieces overlap after a reconnect and
         can lack the last output of a try, which is in its entry.
         """
+
+    async def audit(
+        self, selected: audit_service_pb2.AuditFilter, limit: int
+    ) -> list[audit_service_pb2.AuditEntry]:
+        """Return the newest `limit` audit entries that match, or all of them if it is 0."""
 
     async def who_am_i(self) -> access_service_pb2.WhoAmIResponse:
         """Return the caller as the services see it."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from spincycle.v1 import (
         access_service_pb2,
         access_service_pb2_grpc,
+        audit_service_pb2,
         job_chain_pb2,
         job_log_pb2,
         job_log_service_pb2_grpc,
@@ -40,6 +41,7 @@ REQUEST_MANAGER = "the request manager"
 JOB_LOG = "the job log"
 
 _PAGE = 100
+_AUDIT_PAGE = 1000
 _CREATE_ATTEMPTS = 3
 
 RequestT = TypeVar("RequestT")
@@ -238,6 +240,23 @@ class GrpcBackend:
                 item = event.WhichOneof("item")
                 if item is not None:
                     yield event.output if item == "output" else event.entry
+
+    async def audit(
+        self, selected: audit_service_pb2.AuditFilter, limit: int
+    ) -> list[audit_service_pb2.AuditEntry]:
+        """See Backend."""
+        from spincycle.v1 import audit_service_pb2, audit_service_pb2_grpc
+
+        stub = audit_service_pb2_grpc.AuditServiceStub(self._manager_channel)
+        page_size = min(limit, _AUDIT_PAGE) if limit else _AUDIT_PAGE
+        message = audit_service_pb2.ListAuditRequest(filter=selected, page_size=page_size)
+        found: list[audit_service_pb2.AuditEntry] = []
+        while True:
+            page = await self._call(stub.ListAudit, message)
+            found += page.entries
+            message.page_token = page.next_page_token
+            if not message.page_token or (limit and len(found) >= limit):
+                return found[:limit] if limit else found
 
     async def who_am_i(self) -> access_service_pb2.WhoAmIResponse:
         """See Backend."""

@@ -38,7 +38,7 @@ from spincycle.v1 import (
 from spincycle.v1 import request_manager_service_pb2 as rm
 
 if TYPE_CHECKING:
-    from spincycle.v1 import access_service_pb2
+    from spincycle.v1 import access_service_pb2, audit_service_pb2
 
 _POLL = 1.0
 """Seconds between two looks at a journal that is followed."""
@@ -213,33 +213,42 @@ class RestBackend:
             if event.HasField("output"):
                 yield event.output
 
+    async def audit(
+        self, selected: audit_service_pb2.AuditFilter, limit: int
+    ) -> list[audit_service_pb2.AuditEntry]:
+        """See Backend."""
+        from spincycle.rest_codec.audit import AUDIT_ENTRY
+
+        query = [("operation", operation) for operation in selected.operations]
+        query += [("denied", "true")] if selected.denied_only else []
+        for name in ("since", "until"):
+            if selected.HasField(name):
+                query.append((name, getattr(selected, name).ToJsonString()))
+        plain = {"requestId": selected.request_id, "caller": selected.caller}
+        query += [(name, value) for name, value in plain.items() if value]
+        query.append(("limit", str(limit)))
+        found = await self._gateway.call("GET", _API + "/audit", query)
+        return [AUDIT_ENTRY.decode(one) for one in found]
+
     async def who_am_i(self) -> access_service_pb2.WhoAmIResponse:
         """See Backend."""
-        from google.protobuf import json_format
+        from spincycle.rest_codec.access import ME
 
-        from spincycle.v1 import access_service_pb2
-
-        body = await self._gateway.call("GET", _API + "/me")
-        caller = access_service_pb2.WhoAmIResponse()
-        return json_format.ParseDict(body, caller, ignore_unknown_fields=True)
+        return ME.decode(await self._gateway.call("GET", _API + "/me"))
 
     async def check_access(
         self, message: access_service_pb2.CheckAccessRequest
     ) -> access_service_pb2.CheckAccessResponse:
         """See Backend."""
-        from google.protobuf import json_format
-
-        from spincycle.v1 import access_service_pb2
+        from spincycle.rest_codec.access import ACCESS_CHECK
 
         query = [
             ("operation", message.operation),
             ("type", message.request_type),
-            ("request", message.request_id),
+            ("requestId", message.request_id),
         ]
         given = [(name, value) for name, value in query if value]
-        body = await self._gateway.call("GET", _API + "/access-check", given)
-        decision = access_service_pb2.CheckAccessResponse()
-        return json_format.ParseDict(body, decision, ignore_unknown_fields=True)
+        return ACCESS_CHECK.decode(await self._gateway.call("GET", _API + "/access-check", given))
 
     async def close(self) -> None:
         """See Backend; each call has a connection of its own."""

@@ -2,11 +2,9 @@
 -- Resolved arguments of a request.
 SELECT args FROM request_manager.request_archives WHERE request_id = :request_id;
 
--- name: get_job_chains
--- Archived chains by request.
-SELECT request_id, job_chain
-  FROM request_manager.request_archives
- WHERE request_id = ANY (:request_ids::text[]);
+-- name: get_job_chain
+-- Archived chain of a request.
+SELECT job_chain FROM request_manager.request_archives WHERE request_id = :request_id;
 
 -- name: get_chain_portion
 -- Archived chains by request id, until `most` bytes are reached.

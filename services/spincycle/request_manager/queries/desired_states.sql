@@ -3,9 +3,11 @@
 -- at once. STOPPED is never replaced by SUSPENDED. Returns the requests that had not ended.
 WITH given AS (
     SELECT *
-      FROM unnest(:request_ids::text[], :desired_states::smallint[], :users::text[],
-                  :reasons::text[])
-        AS g (request_id, desired_state, user_name, reason)
+      FROM unnest(:request_ids::text[], :desired_states::smallint[], :reasons::text[],
+                  :callers::text[], :authenticators::text[], :roles::jsonb[], :peers::text[],
+                  :rules::text[], :call_ids::text[])
+        AS g (request_id, desired_state, reason, user_name, authenticator, roles, peer, rule,
+              call_id)
 ), updated AS (
     UPDATE request_manager.requests AS r
        SET desired_state = CASE WHEN r.runner_id IS NULL AND g.desired_state = 6 THEN NULL
@@ -20,14 +22,19 @@ WITH given AS (
       FROM given AS g
      WHERE r.request_id = g.request_id
        AND r.state IN (1, 2, 7)
- RETURNING r.request_id, r.state, g.desired_state, g.user_name, g.reason
+ RETURNING r.request_id, r.type, r.state, g.desired_state, g.reason, g.user_name,
+           g.authenticator, g.roles, g.peer, g.rule, g.call_id
 ), dropped AS (
     DELETE FROM request_manager.suspended_job_chains AS s
      USING updated AS u
      WHERE s.request_id = u.request_id AND u.state = 6
 ), audited AS (
-    INSERT INTO request_manager.audit (user_name, action, request_id, reason)
-    SELECT user_name, CASE desired_state WHEN 6 THEN 'stop' ELSE 'suspend' END, request_id, reason
+    INSERT INTO request_manager.audit
+           (user_name, authenticator, roles, peer, rule, call_id, action, request_id, request_type,
+            reason)
+    SELECT user_name, authenticator, ARRAY(SELECT jsonb_array_elements_text(roles)), peer, rule,
+           call_id, CASE desired_state WHEN 6 THEN 'stop' ELSE 'suspend' END, request_id, type,
+           reason
       FROM updated
 )
 SELECT request_id, state FROM updated;
@@ -45,9 +52,12 @@ WITH cleared AS (
                                END
      WHERE request_id = :request_id AND state IN (1, 2, 7)
        AND (desired_state = 7 OR desired_state IS NULL AND not_before IS NOT NULL)
- RETURNING request_id
+ RETURNING request_id, type
 ), audited AS (
-    INSERT INTO request_manager.audit (user_name, action, request_id)
-    SELECT :user, 'resume', request_id FROM cleared
+    INSERT INTO request_manager.audit
+           (user_name, authenticator, roles, peer, rule, call_id, action, request_id, request_type)
+    SELECT :caller, :authenticator, :roles::text[], :peer, :rule, :call_id, 'resume', request_id,
+           type
+      FROM cleared
 )
 SELECT request_id FROM cleared;

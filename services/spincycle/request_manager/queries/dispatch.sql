@@ -120,13 +120,19 @@ SELECT request_id, desired_state, set_config('synchronous_commit', 'off', true) 
 
 -- name: fail_requests
 -- Fails requests that no runner can run.
-UPDATE request_manager.requests AS r
-   SET state = 4, finished_at = GREATEST(now(), r.created_at, r.started_at), runner_id = NULL,
-       desired_state = NULL, reason = g.reason, claimed_until = NULL, orphaned = false
-  FROM unnest(:request_ids::text[], :epochs::bigint[], :reasons::text[])
-    AS g (request_id, epoch, reason)
- WHERE r.request_id = g.request_id AND r.epoch = g.epoch AND r.state IN (1, 2, 7)
-RETURNING r.request_id;
+WITH failed AS (
+    UPDATE request_manager.requests AS r
+       SET state = 4, finished_at = GREATEST(now(), r.created_at, r.started_at), runner_id = NULL,
+           desired_state = NULL, reason = g.reason, claimed_until = NULL, orphaned = false
+      FROM unnest(:request_ids::text[], :epochs::bigint[], :reasons::text[])
+        AS g (request_id, epoch, reason)
+     WHERE r.request_id = g.request_id AND r.epoch = g.epoch AND r.state IN (1, 2, 7)
+ RETURNING r.request_id, r.type, g.reason
+), audited AS (
+    INSERT INTO request_manager.audit (user_name, action, request_id, request_type, reason)
+    SELECT '', 'fail', request_id, type, left(reason, 1000) FROM failed
+)
+SELECT request_id FROM failed;
 
 -- name: hold_assignments
 -- Extends the claims of the senders on assigned requests.

@@ -41,14 +41,14 @@ RETURNING r.request_id, g.epoch, g.runner_id;
 -- name: suspend_requests
 -- Takes requests from their runners and stores the state from which they can be resumed: as the
 -- runner saved it, or as it was rebuilt after the runner was lost. The desired state STOPPED is
--- reached now.
+-- reached now. Recoveries are audited.
 WITH given AS (
     SELECT *
       FROM unnest(:request_ids::text[], :epochs::bigint[], :runner_ids::text[],
                   :finished_jobs::integer[], :reasons::text[], :suspended_job_chains::bytea[],
-                  :job_types::jsonb[], :waits::interval[])
-        AS g (request_id, epoch, runner_id, finished_jobs, reason, suspended_job_chain, job_types,
-              wait)
+                  :sealed_unders::text[], :job_types::jsonb[], :waits::interval[])
+        AS g (request_id, epoch, runner_id, finished_jobs, reason, suspended_job_chain,
+              sealed_under, job_types, wait)
 ), suspended AS (
     UPDATE request_manager.requests AS r
        SET state = CASE WHEN r.desired_state = 6 THEN 6 ELSE 7 END,
@@ -67,11 +67,18 @@ WITH given AS (
      WHERE r.request_id = g.request_id
        AND r.epoch = g.epoch AND r.state IN (1, 2, 7) AND r.runner_id IS NOT NULL
        AND (g.runner_id = '' OR (r.runner_id = g.runner_id AND NOT r.orphaned))
- RETURNING r.request_id, g.epoch, g.runner_id, r.state, g.suspended_job_chain
+ RETURNING r.request_id, r.type, g.epoch, g.runner_id, r.state, g.suspended_job_chain,
+           g.sealed_under, g.reason
 ), kept AS (
-    INSERT INTO request_manager.suspended_job_chains (request_id, suspended_job_chain)
-    SELECT request_id, suspended_job_chain FROM suspended WHERE state = 7
+    INSERT INTO request_manager.suspended_job_chains
+           (request_id, suspended_job_chain, sealed_under)
+    SELECT request_id, suspended_job_chain, sealed_under FROM suspended WHERE state = 7
         ON CONFLICT (request_id) DO UPDATE
-       SET suspended_job_chain = excluded.suspended_job_chain, suspended_at = now()
+       SET suspended_job_chain = excluded.suspended_job_chain,
+           sealed_under = excluded.sealed_under,
+           suspended_at = now()
+), audited AS (
+    INSERT INTO request_manager.audit (user_name, action, request_id, request_type, reason)
+    SELECT '', 'recover', request_id, type, left(reason, 1000) FROM suspended WHERE :recovered::boolean
 )
 SELECT request_id, epoch, runner_id, state FROM suspended;

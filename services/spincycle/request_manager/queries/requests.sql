@@ -18,13 +18,19 @@ WITH stored AS (
                             FROM request_manager.requests
                            WHERE user_name = :user AND state IN (1, 2, 7))
         ON CONFLICT DO NOTHING
- RETURNING request_id, user_name
+ RETURNING request_id
 ), archived AS (
-    INSERT INTO request_manager.request_archives (request_id, create_request, args, job_chain)
-    SELECT request_id, :create_request::jsonb, :args::jsonb, :job_chain::bytea FROM stored
+    INSERT INTO request_manager.request_archives
+           (request_id, create_request, args, job_chain, sealed_under)
+    SELECT request_id, :create_request::jsonb, :args::jsonb, :job_chain::bytea, :sealed_under::text
+      FROM stored
 ), audited AS (
-    INSERT INTO request_manager.audit (user_name, action, request_id)
-    SELECT user_name, 'create', request_id FROM stored
+    INSERT INTO request_manager.audit
+           (user_name, authenticator, roles, peer, rule, call_id, on_behalf_of, action, request_id,
+            request_type, plan_hash)
+    SELECT :caller, :authenticator, :roles::text[], :peer, :rule, :call_id, :on_behalf_of, 'start',
+           request_id, :type, :approved_plan_hash
+      FROM stored
 )
 SELECT request_id FROM stored;
 
@@ -32,7 +38,8 @@ SELECT request_id FROM stored;
 -- Stores a rerun of another request, with the state of the jobs that it keeps; returns its id. It is
 -- not stored if its idempotency key is already known, nor, without allow_concurrent, if a request
 -- with the same root has not ended. Of concurrent calls the index requests_exclusive_reruns
--- admits one.
+-- admits one. Secrets that are copied stay marked as not
+-- examined.
 WITH stored AS (
     INSERT INTO request_manager.requests
            (request_id, type, state, user_name, created_at, total_jobs, finished_jobs, priority,
@@ -52,18 +59,30 @@ WITH stored AS (
                                                              old.request_id)
                               AND live.state IN (1, 2, 7)))
         ON CONFLICT DO NOTHING
- RETURNING request_id, rerun_of
+ RETURNING request_id, rerun_of, type
 ), archived AS (
-    INSERT INTO request_manager.request_archives (request_id, create_request, args, job_chain)
-    SELECT s.request_id, a.create_request, a.args, :job_chain
+    INSERT INTO request_manager.request_archives
+           (request_id, create_request, args, job_chain, sealed_under)
+    SELECT s.request_id, a.create_request, a.args, :job_chain,
+           CASE WHEN a.sealed_under = '?' AND a.args @> '[{"secret": true}]' THEN '?'
+                ELSE :chain_sealed_under::text END
       FROM stored AS s
       JOIN request_manager.request_archives AS a ON a.request_id = s.rerun_of
 ), kept AS (
-    INSERT INTO request_manager.suspended_job_chains (request_id, suspended_job_chain)
-    SELECT request_id, :suspended_job_chain FROM stored
+    INSERT INTO request_manager.suspended_job_chains
+           (request_id, suspended_job_chain, sealed_under)
+    SELECT request_id, :suspended_job_chain, :state_sealed_under::text FROM stored
 ), audited AS (
-    INSERT INTO request_manager.audit (user_name, action, request_id, job_id, reason)
-    SELECT :user, :action, rerun_of, :job_id, :reason FROM stored
+    INSERT INTO request_manager.audit
+           (user_name, authenticator, roles, peer, rule, call_id, on_behalf_of, action, request_id,
+            request_type, job_id, reason)
+    SELECT :caller, :authenticator, :roles::text[], :peer, :rule, :call_id, :on_behalf_of, g.action,
+           g.request_id, s.type, g.job_id, g.reason
+      FROM stored AS s
+     CROSS JOIN LATERAL
+           (VALUES (:action, s.rerun_of, :job_id, :reason),
+                   ('start', s.request_id, '', 'rerun of ' || s.rerun_of))
+                AS g (action, request_id, job_id, reason)
 )
 SELECT request_id FROM stored;
 

@@ -14,7 +14,7 @@ SELECT count(*) AS requests
  WHERE state IN (3, 4, 6) AND created_at < :moment AND finished_at < :moment;
 
 -- name: delete_requests
--- Deletes requests that have ended, with everything stored about them.
+-- Deletes requests that have ended, with everything stored about them but the audit log.
 WITH deleted AS (
     DELETE FROM request_manager.requests AS r
      WHERE r.request_id = ANY (:request_ids::text[]) AND r.state IN (3, 4, 6)
@@ -25,9 +25,6 @@ WITH deleted AS (
 ), saved AS (
     DELETE FROM request_manager.suspended_job_chains AS s USING deleted AS d
      WHERE s.request_id = d.request_id
-), audited AS (
-    DELETE FROM request_manager.audit AS a USING deleted AS d
-     WHERE a.request_id = d.request_id AND NOT :keep_audit::boolean
 )
 SELECT count(*) AS requests FROM deleted;
 
@@ -42,16 +39,3 @@ WITH deleted AS (
  RETURNING n.runner_id
 )
 SELECT count(*) AS runners FROM deleted;
-
--- name: delete_audit
--- Deletes up to `batch` rows of the audit log that are about no request and older than a moment.
-WITH deleted AS (
-    DELETE FROM request_manager.audit
-     WHERE audit_id IN (SELECT audit_id
-                          FROM request_manager.audit
-                         WHERE request_id = '' AND at < :moment
-                         ORDER BY audit_id
-                         LIMIT :batch)
- RETURNING audit_id
-)
-SELECT count(*) AS deleted FROM deleted;

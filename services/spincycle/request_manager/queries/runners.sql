@@ -66,7 +66,7 @@ WITH evicted AS (
  RETURNING n.runner_id, n.address, n.identity
 ), audited AS (
     INSERT INTO request_manager.audit (user_name, action, request_id, reason)
-    SELECT '', 'evict-runner', '',
+    SELECT '', 'evict', '',
            rtrim('runner ' || runner_id || ' at ' || address || ' ' || identity)
       FROM evicted
 )

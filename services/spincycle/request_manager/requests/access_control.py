@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -15,8 +16,11 @@ from spincycle.model.request_arg import REDACTED
 from spincycle.request_manager.storage.actor import Actor
 from spincycle.spec import SpecSet
 
-MAX_CACHED_ROLES = 1000
+MAX_CACHED_ROLES = 200
 """Most sets of roles whose viewable types are cached."""
+
+MAX_CACHED_DECISIONS = 20_000
+"""Most decisions that are cached."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,9 @@ class AccessControl:
         specs: returns the current specs, whose ACLs count.
         plugin: the plug-in of the operator; None without one.
         on_denied: receives denied attempts.
+
+    Attributes:
+        denials: number of denied attempts by operation and rule.
     """
 
     def __init__(
@@ -65,8 +72,10 @@ class AccessControl:
         self._specs = specs
         self._plugin = plugin
         self._on_denied = on_denied
+        self.denials: Counter[tuple[str, str]] = Counter()
+        self._cached_for: SpecSet | None = None
         self._viewable: dict[frozenset[str], frozenset[str]] = {}
-        self._viewable_in: SpecSet | None = None
+        self._decisions: dict[tuple[bool, tuple[str, ...], Operation, str], Decision] = {}
 
     async def authorize(
         self,
@@ -97,7 +106,7 @@ class AccessControl:
         if not decision.allowed:
             subject = subject_of(type_, request_id)
             denied = _error(caller, operation, subject, decision, request_id)
-            self._on_denied(Denial(caller, operation, type_, request_id, decision.rule, denied))
+            self._deny(Denial(caller, operation, type_, request_id, decision.rule, denied))
             if request_id and not self.may_view(caller, type_):
                 raise RequestNotFound(request_id)
             raise denied
@@ -125,17 +134,25 @@ class AccessControl:
             decision = await self._ask(self._plugin, caller, operation, None, decision)
         if not decision.allowed:
             denied = _error(caller, operation, subject, decision)
-            self._on_denied(Denial(caller, operation, "", "", decision.rule, denied))
+            self._deny(Denial(caller, operation, "", "", decision.rule, denied))
             raise denied
         return Actor.of(caller, decision.rule)
 
     def decide(self, caller: Caller, operation: Operation, type_: str = "") -> Decision:
         """Return the decision of the rules, without any consequence."""
-        sequence = self._specs().sequences.get(type_)
-        is_defined = sequence is not None and sequence.request
-        return self._rules.decide(
-            caller, operation, sequence.acl if sequence is not None and is_defined else None
-        )
+        specs = self._current_specs()
+        key = (caller.is_service, caller.roles, operation, type_)
+        decision = self._decisions.get(key)
+        if decision is None:
+            sequence = specs.sequences.get(type_)
+            is_request = sequence is not None and sequence.request
+            acls = sequence.acl if sequence is not None and is_request else None
+            decision = self._rules.decide(caller, operation, acls)
+            if acls is not None:
+                if len(self._decisions) >= MAX_CACHED_DECISIONS:
+                    self._decisions.clear()
+                self._decisions[key] = decision
+        return decision
 
     def allowed_operations(self, caller: Caller, type_: str) -> tuple[Operation, ...]:
         """Return the operations that the rules allow on requests of a type."""
@@ -160,20 +177,34 @@ class AccessControl:
         """
         if self._rules.is_admin(caller):
             return None
-        specs = self._specs()
-        if self._viewable_in is not specs or len(self._viewable) >= MAX_CACHED_ROLES:
-            self._viewable = {}
-            self._viewable_in = specs
+        specs = self._current_specs()
         roles = frozenset(caller.roles)
-        if roles not in self._viewable:
+        viewable = self._viewable.get(roles)
+        if viewable is None:
             acls = {sequence.name: sequence.acl for sequence in specs.requests()}
-            self._viewable[roles] = frozenset(self._rules.viewable_types(caller, acls) or ())
-        return self._viewable[roles]
+            viewable = frozenset(self._rules.viewable_types(caller, acls) or ())
+            if len(self._viewable) >= MAX_CACHED_ROLES:
+                self._viewable.clear()
+            self._viewable[roles] = viewable
+        return viewable
 
     def may_view(self, caller: Caller, type_: str) -> bool:
         """Return whether a caller may view requests of a type."""
         viewable = self.viewable_types(caller)
         return viewable is None or type_ in viewable
+
+    def _deny(self, denial: Denial) -> None:
+        self.denials[denial.operation, denial.rule] += 1
+        self._on_denied(denial)
+
+    def _current_specs(self) -> SpecSet:
+        """Return the current specs; what is cached for others is dropped."""
+        specs = self._specs()
+        if self._cached_for is not specs:
+            self._cached_for = specs
+            self._viewable = {}
+            self._decisions = {}
+        return specs
 
     async def _ask(
         self,

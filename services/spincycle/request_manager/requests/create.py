@@ -24,10 +24,12 @@ from spincycle.errors import (
     InvalidArgs,
     InvalidInput,
     PlanChanged,
+    SecretsNotSealed,
     TooManyOpenRequests,
 )
-from spincycle.model.job_chain import JobChain, Value
+from spincycle.model.job_chain import JobChain, Value, has_secret_args
 from spincycle.model.operation import Operation
+from spincycle.model.redaction import redacted
 from spincycle.model.request_arg import RequestArg
 from spincycle.model.request_id import RequestIds
 from spincycle.model.state import State
@@ -96,6 +98,11 @@ class BuiltRequest:
     spec_revision: str
     max_running: int | None = None
 
+    @property
+    def has_secrets(self) -> bool:
+        """Whether arguments of the request or of jobs are secret."""
+        return any(arg.secret for arg in self.args) or has_secret_args(self.chain)
+
 
 class Planner(Protocol):
     """Builds the chain of a request.
@@ -150,10 +157,11 @@ class RequestCreator:
             TooManyCreations, TooManyOpenRequests: a limit of the caller is reached.
             IdempotencyConflict: the key was used with other content.
             PlanChanged: the plan differs from the one that the caller expects.
+            SecretsNotSealed: the request has secrets, which must not be stored in clear.
             DatabaseUnavailable: the request may or may not be stored.
         """
-        actor = await self._authorize(params)
         _check(params)
+        actor = await self._authorize(params)
         if params.idempotency_key and (existing := await self._existing(params, actor)):
             return *existing, True
         self._limits.count_creation(params.caller.name)
@@ -161,9 +169,12 @@ class RequestCreator:
         built = await self._planner.build(params.type, params.args, request_id)
         if params.expected_plan_hash and params.expected_plan_hash != built.plan_hash:
             raise PlanChanged(params.expected_plan_hash, built.plan_hash)
+        has_secrets = built.has_secrets
+        if has_secrets and not self._store.accepts_secrets:
+            raise SecretsNotSealed(params.type)
         new = await off_loop(
             params.is_large_chain(len(built.chain.jobs)),
-            partial(self._new, params, actor, built, request_id),
+            partial(self._new, params, actor, built, request_id, has_secrets=has_secrets),
         )
         if not await self._writes.submit(new):
             if params.idempotency_key and (existing := await self._existing(params, actor)):
@@ -174,8 +185,8 @@ class RequestCreator:
 
     async def plan(self, params: CreateParams) -> BuiltRequest:
         """Return what `create` would store; raises as `create`."""
-        await self._authorize(params)
         _check(params)
+        await self._authorize(params)
         return await self._planner.build(params.type, params.args, "")
 
     async def _authorize(self, params: CreateParams) -> Actor:
@@ -200,8 +211,16 @@ class RequestCreator:
         return request, await self._archives.args(request_id)
 
     def _new(
-        self, params: CreateParams, actor: Actor, built: BuiltRequest, request_id: str
+        self,
+        params: CreateParams,
+        actor: Actor,
+        built: BuiltRequest,
+        request_id: str,
+        *,
+        has_secrets: bool,
     ) -> NewRequest:
+        secret = [arg.name for arg in built.args if arg.secret]
+        args = redacted(params.args, secret) if secret else params.args
         return NewRequest(
             request_id=request_id,
             type=params.type,
@@ -212,7 +231,7 @@ class RequestCreator:
             spec_revision=built.spec_revision,
             plan_hash=built.plan_hash,
             given_args=_searchable(params, built.args),
-            create_request={"Type": params.type, "Args": params.args, "User": actor.user},
+            create_request={"Type": params.type, "Args": args, "User": actor.user},
             content_hash=_content_hash(params) if params.idempotency_key else "",
             args=built.args,
             job_chain=self._encode(built.chain),
@@ -222,6 +241,8 @@ class RequestCreator:
             requirements=Requirements(
                 frozenset(built.chain.required_features), job_types(built.chain)
             ),
+            has_secrets=has_secrets,
+            approved_plan_hash=params.expected_plan_hash,
         )
 
     async def _write(self, requests: list[NewRequest]) -> list[bool]:

@@ -18,7 +18,7 @@ from spincycle.chain.waiting import (
     WaitSelection,
     waits_without_runner,
 )
-from spincycle.errors import InvalidChain, RunnerUnreachable, SpinCycleError
+from spincycle.errors import InvalidChain, RequestUnreadable, RunnerUnreachable, SpinCycleError
 from spincycle.internal.v1 import job_runner_service_pb2
 from spincycle.model.job_chain import JobChain
 from spincycle.model.journal_entry import JournalEntry
@@ -110,7 +110,10 @@ class Explainer:
             text = _not_held(request)
         if request.runner_id:
             text = await self._fence(request) or text
-        waits, unknown = await self._jobs(request, reason, text, which)
+        try:
+            waits, unknown = await self._jobs(request, reason, text, which)
+        except RequestUnreadable as error:
+            waits, unknown = [], f"; what its jobs wait for is not known: {error.message}"
         response.message = text + unknown
         response.jobs.extend(encode_wait(wait) for wait in waits)
         return response
@@ -167,8 +170,7 @@ class Explainer:
         self, request: Request, reason: WaitReason, text: str, which: WaitSelection
     ) -> tuple[list[WaitingJob], str]:
         """Return what each job waits for, or why that is unknown."""
-        chains = await self._archives.job_chains([request.request_id])
-        archived = chains.get(request.request_id, b"")
+        archived = await self._archives.job_chain(request.request_id)
         if not archived:
             return [], "; its chain is not in the archive"
         saved = b""
@@ -178,7 +180,7 @@ class Explainer:
                 entries = await self._job_log.read(request.request_id)
         except (SpinCycleError, TimeoutError) as error:
             structlog.get_logger().warning("explanation without journal", why=str(error))
-            saved = await self._saved(request)
+            saved = await self._archives.saved_state(request.request_id)
             if not saved and (request.runner_id or request.state is not State.PENDING):
                 return [], "; what its jobs wait for is not known: the job log does not respond"
 
@@ -192,12 +194,6 @@ class Explainer:
         except (DecodeError, ValueError, InvalidChain) as damage:
             structlog.get_logger().warning("explanation without chain", why=str(damage))
             return [], "; what its jobs wait for is not known: its stored chain is damaged"
-
-    async def _saved(self, request: Request) -> bytes:
-        """Return the saved state of the request, serialized; empty if there is none."""
-        async for states in self._archives.suspended_job_chains([request.request_id]):
-            return states.get(request.request_id, b"")
-        return b""
 
 
 def _replayed(archived: bytes, entries: list[JournalEntry]) -> JobChain:

@@ -19,10 +19,12 @@ from spincycle.errors import (
     InvalidInput,
     InvalidState,
     JobNotFound,
+    RequestNotFound,
     RerunNotEnded,
+    SecretsNotSealed,
     TooManyOpenRequests,
 )
-from spincycle.model.job_chain import JobChain, SuspendedJobChain, Value
+from spincycle.model.job_chain import JobChain, SuspendedJobChain, Value, has_secret_args
 from spincycle.model.journal_entry import JournalEntry
 from spincycle.model.operation import Operation
 from spincycle.model.request_id import RequestIds
@@ -93,6 +95,7 @@ class _Prepared:
     job_chain: bytes
     suspended_job_chain: bytes
     job_types: frozenset[str]
+    has_secrets: bool
 
 
 class RerunCreator:
@@ -139,6 +142,8 @@ class RerunCreator:
             RerunNotEnded: a request with the same root is live, and that is not allowed.
             InvalidInput: the job to skip has not failed, or no reason is given.
             IdempotencyConflict: the key was used with other content.
+            RequestUnreadable: the chain is sealed, and cannot be opened.
+            SecretsNotSealed: the chain has secrets, which must not be stored in clear.
             TooManyCreations, TooManyOpenRequests: a limit of the caller is reached.
         """
         if existing := await self._existing(params):
@@ -152,13 +157,17 @@ class RerunCreator:
         if existing := await self._concurrent(params):
             return existing
         await self._check_limits(actor)
-        archived = (await self._archives.job_chains([old.request_id]))[old.request_id]
+        archived = await self._archives.job_chain(old.request_id)
+        if not archived:
+            raise RequestNotFound(old.request_id)
         entries = await self._journal.read(old.request_id)
         request_id = self._ids.new()
         prepared = await off_loop(
             len(archived) >= LARGE_CHAIN,
             lambda: self._prepare(params, archived, entries, request_id),
         )
+        if prepared.has_secrets and not self._store.accepts_secrets:
+            raise SecretsNotSealed(old.type)
         await self._journal.append(prepared.entries)
         rerun = Rerun(
             request_id=request_id,
@@ -175,6 +184,7 @@ class RerunCreator:
             suspended_job_chain=prepared.suspended_job_chain,
             job_types=prepared.job_types,
             allow_concurrent=params.allow_concurrent,
+            has_secrets=prepared.has_secrets,
         )
         while not await self._store.create_rerun(rerun):
             await self._control.get(old.request_id)
@@ -237,7 +247,11 @@ class RerunCreator:
         encoded = self._codec.encode(chain)
         suspended = self._codec.replay(chain, kept)
         return _Prepared(
-            kept, encoded, self._codec.encode_suspended(suspended), remaining_job_types(suspended)
+            kept,
+            encoded,
+            self._codec.encode_suspended(suspended),
+            remaining_job_types(suspended),
+            has_secret_args(chain),
         )
 
     async def _existing(self, params: RerunParams) -> Request | None:

@@ -6,8 +6,10 @@ from spincycle.errors import InvalidChain
 from spincycle.v1 import job_chain_pb2, suspended_job_chain_pb2
 
 
-def adopt(archived: bytes, suspended: bytes) -> bytes:
-    """Return the saved state with the archived chain in it; both are serialized.
+def adopt(archived: bytes, suspended: bytes) -> tuple[bytes, bool]:
+    """Return the saved state with the archived chain in it, and whether that has secret arguments.
+
+    All are serialized.
 
     Only states and data of jobs are taken from the saved state, so that a resumed request runs
     what was planned, whatever the runner sent. Periods for which callers had suspended the request
@@ -30,7 +32,7 @@ def adopt(archived: bytes, suspended: bytes) -> bytes:
     planned.finished_jobs = saved.finished_jobs
     state.job_chain.CopyFrom(planned)
     state.ClearField("suspended_periods")
-    return state.SerializeToString()
+    return state.SerializeToString(), any(job.secret_args for job in planned.jobs)
 
 
 def _check_same(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import structlog
 
 from spincycle.batching.coalescer import Coalescer
-from spincycle.errors import DatabaseUnavailable, InvalidChain, SpinCycleError
+from spincycle.errors import DatabaseUnavailable, InvalidChain, RequestUnreadable, SpinCycleError
 from spincycle.model.revision import LAST_EPOCH
 from spincycle.request_manager.runners.directory import RunnerDirectory
 from spincycle.request_manager.runners.silence import SilenceMonitor, SilenceTimeouts
@@ -220,12 +220,11 @@ class Recovery:
             self.watchdog.tick()
 
     async def _recover_one(
-        self, orphan: Orphan, chain: bytes, remaining: dict[str, Orphan]
+        self, orphan: Orphan, chain: bytes | RequestUnreadable, remaining: dict[str, Orphan]
     ) -> None:
         log = structlog.get_logger().bind(request_id=orphan.request_id, epoch=orphan.epoch)
         try:
-            async with self._rebuilding:
-                state = await self._rebuild(orphan, chain)
+            state = await self._state(orphan, chain)
             await self._rebuilt.submit(state)
         except FenceMismatch as fenced:
             await self._outrun(orphan, fenced.in_force)
@@ -245,6 +244,14 @@ class Recovery:
             log.info("recovered", runner_id=orphan.runner_id, finished_jobs=state.finished_jobs)
         finally:
             del remaining[orphan.request_id]
+
+    async def _state(self, orphan: Orphan, chain: bytes | RequestUnreadable) -> Suspended:
+        """Return the rebuilt state of a request; raises as `ChainArchive.rebuild`."""
+        if isinstance(chain, RequestUnreadable):
+            # A key may be missing in this copy only, or for a while.
+            raise chain
+        async with self._rebuilding:
+            return await self._rebuild(orphan, chain)
 
     async def _outrun(self, orphan: Orphan, in_force: int) -> None:
         """Raise the epoch above a higher fence, so that recovery always succeeds.
@@ -269,6 +276,6 @@ class Recovery:
             await self._store.hold_claims([orphan], self._policy.retry_delay)
 
     async def _suspend(self, states: Sequence[Suspended]) -> list[BaseException | None]:
-        rebuilt = await self._stores.reports.suspend(states)
+        rebuilt = await self._stores.reports.suspend(states, recovered=True)
         self._changes.publish({request_id for request_id, _, _ in rebuilt})
         return [None for _ in states]

@@ -35,8 +35,9 @@ from spincycle.runtime.off_loop import LARGE_CHAIN_BYTES, off_loop
 
 R = TypeVar("R", Finished, Progressed, Suspended)
 
-Adopt = Callable[[bytes, bytes], bytes]
-"""Returns a saved state with the archived chain in it, as `saved_chain.adopt`."""
+Adopt = Callable[[bytes, bytes], tuple[bytes, bool]]
+"""Returns a saved state with the archived chain in it, and whether that has secrets, as
+`saved_chain.adopt`."""
 
 
 class Reports:
@@ -78,6 +79,7 @@ class Reports:
             RequestNotFound: the request does not exist.
             InvalidInput: the report has no epoch, or its state is not final.
             InvalidChain: the saved chain differs from the archived chain.
+            RequestUnreadable: the archived chain is sealed, and cannot be opened.
         """
         if report.epoch < 1:
             raise InvalidInput("a report must have the epoch of the assignment, from 1", "epoch")
@@ -97,13 +99,13 @@ class Reports:
 
     async def _adopted(self, report: Suspended) -> Suspended:
         """Return the report with the archived chain in its saved state."""
-        archived = (await self._archives.job_chains([report.request_id])).get(report.request_id)
-        if archived is None:
+        archived = await self._archives.job_chain(report.request_id)
+        if not archived:
             raise RequestNotFound(report.request_id)
         saved = report.suspended_job_chain
         is_large = len(saved) >= LARGE_CHAIN_BYTES
-        adopted = await off_loop(is_large, lambda: self._adopt(archived, saved))
-        return replace(report, suspended_job_chain=adopted)
+        adopted, has_secrets = await off_loop(is_large, lambda: self._adopt(archived, saved))
+        return replace(report, suspended_job_chain=adopted, has_secrets=has_secrets)
 
     async def _finish(self, reports: Sequence[Finished]) -> list[BaseException | None]:
         latest = {report_key(report): report for report in reports}

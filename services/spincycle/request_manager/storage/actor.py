@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from spincycle.access.call_id import current_call_id
 from spincycle.access.caller import Caller
 
 
@@ -29,16 +30,28 @@ class Actor:
 
     @classmethod
     def of(cls, caller: Caller, rule: str, call_id: str = "", on_behalf_of: str = "") -> Actor:
-        """Return the actor of a call."""
+        """Return the actor of a call, by default of the current one."""
         return cls(
             caller.name,
             caller.authenticator,
             caller.roles,
             caller.peer,
             rule,
-            call_id,
+            call_id or current_call_id(),
             on_behalf_of,
         )
+
+    @property
+    def columns(self) -> dict[str, str | list[str]]:
+        """Its parameters of a query that inserts an audit row."""
+        return {
+            "caller": self.name,
+            "authenticator": self.authenticator,
+            "roles": list(self.roles),
+            "peer": self.peer,
+            "rule": self.rule,
+            "call_id": self.call_id,
+        }
 
     @property
     def user(self) -> str:

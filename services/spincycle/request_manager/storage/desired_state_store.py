@@ -8,7 +8,7 @@ from spincycle.database.database import Database
 from spincycle.request_manager.storage.actor import Actor
 from spincycle.request_manager.storage.model import DesiredState
 from spincycle.request_manager.storage.request_counts import RequestCounts
-from spincycle.request_manager.storage.row_values import states_of
+from spincycle.request_manager.storage.row_values import actor_columns, states_of
 
 
 class DesiredStateStore:
@@ -27,8 +27,8 @@ class DesiredStateStore:
             "set_desired_states",
             request_ids=[one.request_id for one in desired],
             desired_states=[int(one.state) for one in desired],
-            users=[one.actor.name for one in desired],
             reasons=[one.reason for one in desired],
+            **actor_columns([one.actor for one in desired]),
         )
         states = states_of(rows)
         self._counts.count_stopped(states.values())
@@ -37,6 +37,6 @@ class DesiredStateStore:
     async def clear(self, request_id: str, actor: Actor) -> bool:
         """Clear the desired state SUSPENDED of a request; return False if it was not set."""
         row = await self._database.fetch_one(
-            "clear_desired_state", request_id=request_id, user=actor.name
+            "clear_desired_state", request_id=request_id, **actor.columns
         )
         return row is not None

@@ -43,6 +43,8 @@ class NewRequest:
         content_hash: hash that distinguishes calls with the same idempotency key.
         job_chain: the chain, serialized.
         max_running: most requests of the type that run at once; None means no limit.
+        has_secrets: whether arguments of the request or of jobs are secret.
+        approved_plan_hash: plan that the caller expected; empty if it expected none.
         open_limit: most requests of the user that have not ended, this one included; None means no
             limit.
     """
@@ -64,6 +66,8 @@ class NewRequest:
     max_running: int | None = None
     open_limit: int | None = None
     requirements: Requirements = NO_REQUIREMENTS
+    has_secrets: bool = False
+    approved_plan_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ class Rerun:
         suspended_job_chain: the state from which it is resumed, serialized.
         job_types: types of the jobs that remain to be run.
         allow_concurrent: whether it is stored beside other live reruns of the same root.
+        has_secrets: whether arguments of jobs are secret.
     """
 
     request_id: str
@@ -94,6 +99,7 @@ class Rerun:
     suspended_job_chain: bytes
     job_types: frozenset[str]
     allow_concurrent: bool
+    has_secrets: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +360,7 @@ class Suspended:
         job_types: types of the jobs that remain to be run.
         wait: seconds until it may be assigned to a runner.
         runner_id: as in Finished; empty for the recovery, too.
+        has_secrets: whether arguments of jobs are secret.
     """
 
     request_id: str
@@ -364,6 +371,7 @@ class Suspended:
     job_types: frozenset[str] = frozenset()
     wait: float = 0.0
     runner_id: str = ""
+    has_secrets: bool = False
 
 
 Report = Finished | Progressed | Suspended

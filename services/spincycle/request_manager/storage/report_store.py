@@ -24,6 +24,7 @@ from spincycle.request_manager.storage.row_values import (
     interval,
     json_text,
 )
+from spincycle.request_manager.storage.secret_columns import SecretColumns
 
 
 class ReportStore:
@@ -32,9 +33,10 @@ class ReportStore:
     Every method raises DatabaseUnavailable while the database is away.
     """
 
-    def __init__(self, database: Database, counts: RequestCounts) -> None:
+    def __init__(self, database: Database, counts: RequestCounts, columns: SecretColumns) -> None:
         self._database = database
         self._counts = counts
+        self._columns = columns
 
     async def finish(self, reports: Sequence[Finished]) -> tuple[set[ReportKey], bool]:
         """End requests.
@@ -64,26 +66,42 @@ class ReportStore:
         )
         return {_key(row) for row in rows}
 
-    async def suspend(self, reports: Sequence[Suspended]) -> dict[ReportKey, State]:
+    async def suspend(
+        self, reports: Sequence[Suspended], *, recovered: bool = False
+    ) -> dict[ReportKey, State]:
         """Store saved states and take the requests from their runners.
+
+        With `recovered` they are audited as recovered by the installation.
 
         Return the new state, SUSPENDED or STOPPED, of the requests whose report was applied, by the
         key of the report.
         """
         states: dict[ReportKey, State] = {}
         for portion in in_portions(reports, lambda report: len(report.suspended_job_chain)):
-            states |= await self._suspend(portion)
+            states |= await self._suspend(portion, recovered=recovered)
         return states
 
-    async def _suspend(self, reports: Sequence[Suspended]) -> dict[ReportKey, State]:
+    async def _suspend(
+        self, reports: Sequence[Suspended], *, recovered: bool
+    ) -> dict[ReportKey, State]:
+        states_to_store = [report.suspended_job_chain for report in reports]
+        sealed_unders: list[str | None] = [None] * len(reports)
+        for place, report in enumerate(reports):
+            if report.has_secrets:
+                sealed = await self._columns.seal_state(
+                    report.request_id, report.suspended_job_chain
+                )
+                states_to_store[place], sealed_unders[place] = sealed.data, sealed.sealed_under
         rows = await self._database.fetch(
             "suspend_requests",
             **_columns(reports),
             finished_jobs=[report.finished_jobs for report in reports],
             reasons=[report.reason for report in reports],
-            suspended_job_chains=[report.suspended_job_chain for report in reports],
+            suspended_job_chains=states_to_store,
+            sealed_unders=sealed_unders,
             job_types=[json_text(sorted(report.job_types)) for report in reports],
             waits=[interval(report.wait) if report.wait else None for report in reports],
+            recovered=recovered,
         )
         states = {_key(row): State(row["state"]) for row in rows}
         self._counts.count_stopped(states.values())

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from spincycle.database.database import Database
+from spincycle.model.redaction import redacted_args
 from spincycle.model.state import LIVE, State
 from spincycle.request_manager.storage.model import (
     NewRequest,
@@ -19,6 +20,7 @@ from spincycle.request_manager.storage.portions import in_portions
 from spincycle.request_manager.storage.request_counts import RequestCounts
 from spincycle.request_manager.storage.request_row import request_of
 from spincycle.request_manager.storage.row_values import interval, json_text
+from spincycle.request_manager.storage.secret_columns import SecretColumns
 
 FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC)
 """Later than the creation of any request."""
@@ -30,9 +32,15 @@ class RequestStore:
     Every method raises DatabaseUnavailable while the database is away.
     """
 
-    def __init__(self, database: Database, counts: RequestCounts) -> None:
+    def __init__(self, database: Database, counts: RequestCounts, columns: SecretColumns) -> None:
         self._database = database
         self._counts = counts
+        self._columns = columns
+
+    @property
+    def accepts_secrets(self) -> bool:
+        """Whether requests with secrets may be stored."""
+        return self._columns.accepts_secrets
 
     async def create(
         self, requests: Sequence[NewRequest], runners: Mapping[str, str], lease: float
@@ -52,6 +60,11 @@ class RequestStore:
     async def _create(
         self, requests: Sequence[NewRequest], runners: Mapping[str, str], lease: float
     ) -> set[str]:
+        secret = {
+            request.request_id: await self._secret_values(request)
+            for request in requests
+            if request.has_secrets
+        }
         rows = await self._database.fetch_each(
             "create_request",
             [
@@ -70,18 +83,33 @@ class RequestStore:
                     "create_request": json_text(request.create_request),
                     "args": json_text(request.args),
                     "job_chain": request.job_chain,
+                    "sealed_under": None,
                     "max_running": request.max_running,
                     "open_limit": request.open_limit,
                     "required_features": list(request.requirements.features),
                     "job_types": sorted(request.requirements.job_types),
                     "runner_id": runners.get(request.request_id),
                     "lease": interval(lease),
+                    "approved_plan_hash": request.approved_plan_hash,
+                    "on_behalf_of": request.actor.on_behalf_of,
+                    **request.actor.columns,
+                    **secret.get(request.request_id, {}),
                 }
                 for request in requests
             ],
         )
         self._counts.created += len(rows)
         return {row["request_id"] for row in rows}
+
+    async def _secret_values(self, request: NewRequest) -> dict[str, object]:
+        """Return those parameters of create_request in which secrets are redacted or sealed."""
+        chain = await self._columns.seal_chain(request.request_id, request.job_chain)
+        return {
+            "content_hash": self._columns.seal_hash(request.request_id, request.content_hash),
+            "args": json_text(redacted_args(request.args)),
+            "job_chain": chain.data,
+            "sealed_under": chain.sealed_under,
+        }
 
     async def create_rerun(self, rerun: Rerun) -> bool:
         """Store a rerun of another request, in one transaction; return whether it was stored.
@@ -90,7 +118,10 @@ class RequestStore:
         `find_live_rerun` of the other request returns one and `allow_concurrent` is False.
         """
         values = asdict(rerun)
-        del values["actor"]
+        del values["actor"], values["has_secrets"]
+        values |= await self._chains(rerun)
+        values |= rerun.actor.columns
+        values["on_behalf_of"] = rerun.actor.on_behalf_of
         values["user"] = rerun.actor.user
         values["idempotency_key"] = rerun.idempotency_key or None
         values["job_types"] = sorted(rerun.job_types)
@@ -98,6 +129,19 @@ class RequestStore:
             return False
         self._counts.created += 1
         return True
+
+    async def _chains(self, rerun: Rerun) -> dict[str, object]:
+        """Return the parameters of create_rerun about the chain and the saved state."""
+        if not rerun.has_secrets:
+            return {"chain_sealed_under": None, "state_sealed_under": None}
+        chain = await self._columns.seal_chain(rerun.request_id, rerun.job_chain)
+        state = await self._columns.seal_state(rerun.request_id, rerun.suspended_job_chain)
+        return {
+            "job_chain": chain.data,
+            "chain_sealed_under": chain.sealed_under,
+            "suspended_job_chain": state.data,
+            "state_sealed_under": state.sealed_under,
+        }
 
     async def find_live_rerun(self, request_id: str) -> tuple[str, State] | None:
         """Return (request id, state) of a request that has not ended and has the same root.
@@ -112,11 +156,17 @@ class RequestStore:
 
         A key of a caller without a name counts for every user, so that a call can be repeated
         after authentication was introduced.
+
+        Raises:
+            RequestUnreadable: the hash is sealed, and cannot be opened.
         """
         row = await self._database.fetch_one(
             "request_with_idempotency_key", user=user, idempotency_key=key
         )
-        return (row["request_id"], row["content_hash"]) if row else None
+        if row is None:
+            return None
+        request_id = row["request_id"]
+        return request_id, self._columns.open_hash(request_id, row["content_hash"])
 
     async def get(self, request_ids: Sequence[str]) -> dict[str, Request]:
         """Return those of the requests that exist, by id."""

@@ -35,11 +35,9 @@ class RequestRetention:
         row = await self._database.fetch_one("count_ended_before", moment=moment)
         return int(row["requests"]) if row else 0
 
-    async def delete(self, request_ids: Sequence[str], *, keep_audit: bool) -> int:
+    async def delete(self, request_ids: Sequence[str]) -> int:
         """Delete those of the requests that have ended; return their number."""
-        row = await self._database.fetch_one(
-            "delete_requests", request_ids=list(request_ids), keep_audit=keep_audit
-        )
+        row = await self._database.fetch_one("delete_requests", request_ids=list(request_ids))
         return int(row["requests"]) if row else 0
 
     async def delete_runners(self, moment: datetime) -> int:
@@ -47,10 +45,18 @@ class RequestRetention:
         row = await self._database.fetch_one("delete_runners", moment=moment)
         return int(row["runners"]) if row else 0
 
-    async def delete_audit(self, moment: datetime, batch: int) -> int:
-        """Delete up to `batch` audited decisions about no request, such as refused calls.
+    async def count_audit(self, moment: datetime) -> int:
+        """Return the number of audit entries that were sealed before a moment."""
+        row = await self._database.fetch_one("count_audit", moment=moment)
+        return int(row["entries"]) if row else 0
 
-        Return the number of those deleted; fewer than `batch` if no older ones are left.
+    async def delete_audit(self, moment: datetime, batch: int) -> int | None:
+        """Delete the oldest seals, up to `batch`, with their entries, and record that.
+
+        Only what was sealed before the moment is deleted, and never the last seal. Return the
+        number of deleted entries; None if there is nothing to delete.
         """
-        row = await self._database.fetch_one("delete_audit", moment=moment, batch=batch)
-        return int(row["deleted"]) if row else 0
+        async with self._database.transaction() as session:
+            await session.execute("wait_for_seals")
+            row = await session.fetch_one("delete_audit", moment=moment, batch=batch)
+        return int(row["deleted"]) if row else None

@@ -10,9 +10,22 @@ import asyncpg
 import orjson
 
 from spincycle.model.state import State
+from spincycle.request_manager.storage.actor import Actor
 from spincycle.request_manager.storage.model import Assignment, ChainHolder
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def actor_columns(actors: Sequence[Actor]) -> dict[str, list[str]]:
+    """Return the parameters of a query that inserts several audit rows."""
+    return {
+        "callers": [actor.name for actor in actors],
+        "authenticators": [actor.authenticator for actor in actors],
+        "roles": [json_text(actor.roles) for actor in actors],
+        "peers": [actor.peer for actor in actors],
+        "rules": [actor.rule for actor in actors],
+        "call_ids": [actor.call_id for actor in actors],
+    }
 
 
 class AssignedItem(Protocol):

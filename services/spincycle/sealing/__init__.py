@@ -1,0 +1,1 @@
+"""Secrets at rest: data that are sealed before they are stored, and the keys for that."""
