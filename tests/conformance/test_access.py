@@ -55,7 +55,7 @@ def authentication(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def passed_on(stack: Stack, method: str) -> list[tuple[str, str]]:
-    """What the request manager is told of the callers of a method: token, and asserted name."""
+    """What is passed on of the callers of a method: token, and asserted name."""
     found = []
     for metadata in stack.manager.metadata[method]:
         asserted = caller_pb2.Caller.FromString(bytes(metadata.get(ASSERTION, b"")))  # type: ignore[arg-type] # a key that ends with -bin

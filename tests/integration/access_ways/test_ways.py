@@ -157,7 +157,7 @@ def test_events_of_all_requests_are_of_those_that_the_caller_may_view(ways: Ways
 
 
 @pytest.mark.parametrize("caller", SEES)
-def test_what_callers_are_told_is_what_they_may_do(
+def test_what_a_check_says_is_what_the_caller_may_do(
     ways: Ways, subject: Subject, caller: str
 ) -> None:
     may = {
@@ -168,7 +168,7 @@ def test_what_callers_are_told_is_what_they_may_do(
     specs = ways.grpc.specs.ListSpecs(
         spec_service_pb2.ListSpecsRequest(), metadata=metadata(caller)
     ).specs
-    told = {spec.name: set(spec.allowed_operations) for spec in specs}
+    listed = {spec.name: set(spec.allowed_operations) for spec in specs}
 
     checked = {
         operation: ways.http.get(
@@ -182,7 +182,7 @@ def test_what_callers_are_told_is_what_they_may_do(
     me = ways.http.get("/api/v1/me", headers=headers(caller)).json()
 
     assert checked == may
-    assert told.get(TYPE, set()) == {operation for operation in may if may[operation]}
+    assert listed.get(TYPE, set()) == {operation for operation in may if may[operation]}
     assert admin["allowed"] == (EXPECTED["admin"][caller] == OK)
     assert (me["name"], me["roles"], me["authenticator"]) == (caller, PEOPLE[caller], "token-file")
     assert me["admin"] == admin["allowed"]
