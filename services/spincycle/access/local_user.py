@@ -31,6 +31,9 @@ _REPLY_END = struct.Struct("=IIIII")
 
 _REPLY_END_OFFSET = 16 + 4 + 48
 
+_FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+"""Headers of proxies, which call for somebody else."""
+
 OwnerOf = Callable[[TcpConnection], int | None]
 """Returns the uid of the client's end of a connection; None if it cannot be known."""
 
@@ -53,11 +56,15 @@ class LocalUser:
     async def authenticate(self, credentials: Credentials) -> Caller | None:
         """Return the caller; None if the call does not come over loopback, or shows a token.
 
+        A call that a proxy passes on has the account of the proxy, and is not one of a local user.
+
         Raises:
             NotAuthenticated: another account of this machine calls, or it cannot be known which.
         """
         connection = credentials.connection
         if connection is None or credentials.authorization or not _is_local(connection):
+            return None
+        if not credentials.headers.keys().isdisjoint(_FORWARDED):
             return None
         uid = self._owner_of(connection)
         if uid is None:

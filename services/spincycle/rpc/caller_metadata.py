@@ -52,8 +52,8 @@ def asserted_caller(values: list[str | bytes]) -> Caller | None:
     """Return the caller that a gateway passes on; None without an assertion.
 
     Raises:
-        NotAuthenticated: there are several assertions, or the one is damaged, too old or of an
-            expired credential.
+        NotAuthenticated: there are several assertions, or the one is damaged, too old, of an
+            expired credential or of a service.
     """
     if not values:
         return None
@@ -69,6 +69,9 @@ def asserted_caller(values: list[str | bytes]) -> Caller | None:
             "the assertion of the gateway is not of this time; check the clocks of both machines"
         )
     caller = decode_caller(message)
+    if caller.is_service:
+        # A gateway speaks for people and programs only.
+        raise NotAuthenticated("the assertion of the gateway names a service")
     if caller.expires_at is not None and caller.expires_at <= now:
         raise NotAuthenticated(EXPIRED)
     return caller
