@@ -55,7 +55,7 @@ def authentication(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def passed_on(stack: Stack, method: str) -> list[tuple[str, str]]:
-    """What the request manager is told of the callers of a method: token, and asserted name."""
+    """What is passed on of the callers of a method: token, and asserted name."""
     found = []
     for metadata in stack.manager.metadata[method]:
         asserted = caller_pb2.Caller.FromString(bytes(metadata.get(ASSERTION, b"")))  # type: ignore[arg-type] # a key that ends with -bin
@@ -111,6 +111,30 @@ async def test_a_pipelined_call_has_nothing_of_the_caller_before_it(stack: Stack
 
     assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"401"]
     assert passed_on(stack, "Get") == [("Bearer alice", "")]
+
+
+async def test_a_pipelined_call_of_a_runner_is_not_made_for_the_caller_before_it(
+    stack: Stack,
+) -> None:
+    running = samples.a_request(state_pb2.STATE_RUNNING)
+    stack.manager.respond(
+        Get=rm.GetResponse(request=running), Finish=coordination_pb2.FinishResponse()
+    )
+    host, _, port = stack.gateway.legacy_runner_address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    end = "HTTP/1.1\r\nHost: localhost\r\n"
+    first = f"GET {ONE} {end}Authorization: Bearer alice\r\n\r\n"
+    body = '{"state":3}'
+    second = (
+        f"PUT {ONE}/finish {end}Content-Type: application/json\r\nConnection: close\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n{body}"
+    )
+    writer.write((first + second).encode())
+    answers = await reader.read()
+    writer.close()
+
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"200"]
+    assert passed_on(stack, "Get") == [("Bearer alice", ""), ("", "")]
 
 
 async def test_a_caller_learns_who_it_is(stack: Stack) -> None:

@@ -94,3 +94,14 @@ async def test_a_denied_caller_gets_403_and_a_wrong_time_400(stack: Stack) -> No
 
     assert (await stack.http.get("/api/v1/audit")).status_code == 403
     assert (await stack.http.get("/api/v1/audit?since=yesterday")).status_code == 400
+
+
+async def test_the_id_of_a_call_is_passed_on(stack: Stack) -> None:
+    stack.manager.respond(ListAudit=pb.ListAuditResponse())
+
+    given = await stack.http.get("/api/v1/audit", headers={"X-Request-Id": "call-7"})
+    made = await stack.http.get("/api/v1/audit")
+
+    ids = [metadata["x-request-id"] for metadata in stack.manager.metadata["ListAudit"]]
+    assert ids == ["call-7", made.headers["x-request-id"]]
+    assert given.headers["x-request-id"] == "call-7"

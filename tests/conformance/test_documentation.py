@@ -20,6 +20,7 @@ from spincycle.internal.v1 import runner_coordination_service_pb2 as coordinatio
 from spincycle.runtime.version import VERSION
 from spincycle.v1 import (
     access_service_pb2,
+    audit_service_pb2,
     job_output_pb2,
     plan_pb2,
     request_event_pb2,
@@ -158,6 +159,7 @@ def answers_of(stack: Stack) -> None:
             message="you may not start drain: no role of the caller has the operation",
             granting_roles=["lead", "admin"],
         ),
+        ListAudit=audit_service_pb2.ListAuditResponse(entries=[_audited()]),
         Lint=spec_service_pb2.LintResponse(findings=[finding]),
         ReloadSpecs=spec_service_pb2.ReloadSpecsResponse(specs_hash="a91e"),
         Watch=lambda request: [
@@ -218,3 +220,22 @@ async def test_every_route_has_an_example(stack: Stack) -> None:
         assert any(
             method == route.method and re.fullmatch(pattern, path) for method, path in shown
         ), f"{route.method} {route.path}"
+
+
+def _audited() -> audit_service_pb2.AuditEntry:
+    entry = audit_service_pb2.AuditEntry(
+        id=7,
+        caller="dana",
+        authenticator="token-file",
+        roles=["ops"],
+        peer="127.0.0.1:51514",
+        operation="stop",
+        request_type="drain",
+        request_id="dc2c0938di121n1t4i90",
+        reason="stopped by dana: wrong host",
+        allowed=True,
+        rule="acl",
+        call_id="c0ffee0100000007",
+    )
+    entry.occurred_at.FromJsonString("2026-12-01T10:00:00.25Z")
+    return entry

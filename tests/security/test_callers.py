@@ -96,7 +96,7 @@ async def test_a_service_that_is_no_gateway_cannot_call_for_an_admin(
     assert await installation.changes_since(before) == []
 
 
-async def test_a_request_manager_reads_journals_as_itself_whoever_it_names(
+async def test_a_request_manager_reads_journals_as_itself_whatever_caller_it_names(
     installation: Installation, request_id: str
 ) -> None:
     method = "/spincycle.v1.JobLogService/ListEntries"

@@ -20,7 +20,7 @@ def init(directory: Path) -> None:
     """Write a new key pair into DIR: audit.key and audit.pub; it never overwrites a file.
 
     Only this account can read audit.key. Give it to all request managers, as audit.signing_key,
-    and to nothing else: all who have it can sign a changed audit log. Keep audit.pub, and a copy of
+    and to nothing else: with it a changed audit log can be signed. Keep audit.pub, and a copy of
     it on another machine: `spincycle audit verify` needs it.
     """
     from spincycle.identity.signing_keys import PRIVATE_FILE, PUBLIC_FILE, create_signing_key

@@ -14,7 +14,7 @@ from spincycle.admin.databases import exit_on_error, job_log_database, request_m
 BATCH = 200
 """Default number of requests per transaction."""
 
-SEAL_BATCH = 20
+SEAL_BATCH = 200
 """Seals of the audit log per transaction, of at most 500 entries each."""
 
 

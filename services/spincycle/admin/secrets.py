@@ -128,10 +128,10 @@ def rotate(key_file: Path | None, batch: int, dsn: str | None) -> None:
     )
     for request_id, problem in sorted(rotated.unreadable.items()):
         click.echo(f"error: request {request_id} is left as it is: {problem}", err=True)
-    if left > len(rotated.unreadable):
+    if left > rotated.unreadable_rows:
         click.echo(
-            f"error: {left} requests are left, which other processes stored meanwhile; give the "
-            "file to all request managers, and run the command again",
+            f"error: {left - rotated.unreadable_rows} rows are left, which other processes stored "
+            "meanwhile; give the file to all request managers, and run the command again",
             err=True,
         )
     if rotated.unreadable or left:

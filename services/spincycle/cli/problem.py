@@ -81,14 +81,14 @@ class Problem(Exception):
         return [f"error: {self.message}", *(INDENT + line for line in below)]
 
 
-def from_service_error(error: SpinCycleError, withheld: str = "") -> Problem:
+def from_service_error(error: SpinCycleError, token_hint: str = "") -> Problem:
     """Return the problem for an error that a service returned, with a hint for its reason.
 
-    `withheld` says why a token was not sent, if there is one.
+    `token_hint` says what was sent of the token, if there is one.
     """
     hint = _HINTS.get(error.reason, "")
-    if withheld and hint == _AUTHENTICATE:
-        hint = withheld
+    if token_hint and hint == _AUTHENTICATE:
+        hint = token_hint
     if error.reason == "INVALID_ARGS":
         kind = error.metadata.get("type")
         hint = f"run 'spinc help {kind or '<request>'}' to list its arguments"

@@ -65,7 +65,7 @@ class CommandSession:
         try:
             return await call(self._backend)
         except SpinCycleError as error:
-            raise from_service_error(error, self.settings.withheld)
+            raise from_service_error(error, self.settings.token_hint)
         finally:
             loop.remove_signal_handler(signal.SIGTERM)
 

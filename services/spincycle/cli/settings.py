@@ -87,12 +87,14 @@ class Settings:
         return frozenset({self.rest} if self.rest else {self.addr, self.job_log})
 
     @property
-    def withheld(self) -> str:
-        """Why the token is not sent to an address in use; empty if it is sent to all of them."""
+    def token_hint(self) -> str:
+        """What was sent of the token, for callers that are refused; empty without a token."""
         credential = self.credential
-        others = sorted(a for a in self.addresses if credential.token and not credential.is_for(a))
-        if not others:
+        if not credential.token:
             return ""
+        others = sorted(a for a in self.addresses if not credential.is_for(a))
+        if not others:
+            return f"the token of {credential.source} was sent: replace it, or log in: spinc login"
         own = ", ".join(sorted(credential.addresses or ()))
         return f"the token of {credential.source} is for {own}, and is not sent to {others[0]}"
 

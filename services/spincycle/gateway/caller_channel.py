@@ -15,7 +15,7 @@ from spincycle.rpc.caller_metadata import Metadata, assertion_of
 
 @dataclass(frozen=True, slots=True)
 class PassedOn:
-    """What the services learn of a caller.
+    """What the services get of a caller.
 
     Attributes:
         authorization: Authorization header with a bearer token, which they verify again; empty if

@@ -16,7 +16,7 @@ from spincycle.errors import InvalidChain, JournalBehind, RunnerDraining, Runner
 from spincycle.job_runner.chain_executor import ChainExecutor
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Iterator
 
     from spincycle.chain.waiting import WaitingJob, WaitSelection
     from spincycle.identity.append_grants import AppendGrant
@@ -210,7 +210,7 @@ class JobRunner:
 
     def running(
         self,
-        request_ids: Collection[str] | None = None,
+        request_ids: frozenset[str] | None = None,
         limit: int = 1000,
         after: RunningPosition = (0, "", ""),
     ) -> list[JobStatus]:
@@ -223,11 +223,11 @@ class JobRunner:
         found = nsmallest(limit, positions)
         return [self._chains[id_].current.status(job_id) for _, id_, job_id in found]
 
-    def count_running(self, request_ids: Collection[str] | None = None) -> int:
+    def count_running(self, request_ids: frozenset[str] | None = None) -> int:
         """Return how many jobs run or wait between tries."""
         return sum(1 for _ in self._running(request_ids))
 
-    def _running(self, request_ids: Collection[str] | None) -> Iterator[RunningPosition]:
+    def _running(self, request_ids: frozenset[str] | None) -> Iterator[RunningPosition]:
         for id_ in self._chains if request_ids is None else request_ids:
             chain = self._chains.get(id_)
             if chain is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -354,8 +354,9 @@ def _missed(known: rpc.KnownChain, missed: Sequence[EncodedJobEvent]) -> rpc.Cha
     )
 
 
-def _selected(request_id: str, request_ids: Collection[str]) -> Collection[str] | None:
+def _selected(request_id: str, request_ids: Iterable[str]) -> frozenset[str] | None:
     """Return the requests whose jobs are listed; None for those of all requests."""
+    selected = frozenset(request_ids)
     if not request_id:
-        return frozenset(request_ids) or None
-    return {request_id} if not request_ids else {request_id}.intersection(request_ids)
+        return selected or None
+    return selected.intersection([request_id]) if selected else frozenset([request_id])

@@ -18,7 +18,7 @@ from spincycle.metrics.registry import Metrics
 from spincycle.request_manager.audit.sealer import Sealer
 from spincycle.request_manager.chain_archive import ChainArchive
 from spincycle.request_manager.config import RequestManagerConfig
-from spincycle.request_manager.metrics import register_denials, register_metrics
+from spincycle.request_manager.metrics import register_audit, register_denials, register_metrics
 from spincycle.request_manager.refusal_audit import RefusalAudit
 from spincycle.request_manager.request_encoding import encode_args
 from spincycle.request_manager.requests.access_control import AccessControl, Denial
@@ -199,6 +199,7 @@ class RequestManager:
             self.metrics, counts, dispatch_store, self.dispatcher, self.recovery, secret_sealer
         )
         register_denials(self.metrics, self.access.denials)
+        register_audit(self.metrics, self.sealer, self.refusals)
         self.metrics.batches(creator.coalescers | reports.coalescers | control.coalescers)
         self.use_cases = UseCases(
             creator=creator,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from spincycle.metrics.registry import Metrics
+from spincycle.request_manager.audit.sealer import Sealer
+from spincycle.request_manager.refusal_audit import RefusalAudit
 from spincycle.request_manager.runners.dispatcher import Dispatcher
 from spincycle.request_manager.runners.recovery import Recovery
 from spincycle.request_manager.storage.dispatch_store import DispatchStore
@@ -81,4 +83,23 @@ def register_denials(metrics: Metrics, denials: Mapping[tuple[str, str], int]) -
         "Operations of callers that were denied, by operation and the rule that decided",
         lambda: {key: float(count) for key, count in denials.items()},
         labels=("operation", "rule"),
+    )
+
+
+def register_audit(metrics: Metrics, sealer: Sealer, refusals: RefusalAudit) -> None:
+    """Register the seals of the audit log, and the refusals that it lacks."""
+    metrics.counter(
+        "spincycle_audit_entries_sealed",
+        "Entries of the audit log that this request manager sealed",
+        lambda: float(sealer.sealed),
+    )
+    metrics.gauge(
+        "spincycle_audit_seals_removed",
+        "1 if seals of the audit log were removed that this request manager has seen",
+        lambda: float(sealer.are_removed),
+    )
+    metrics.counter(
+        "spincycle_audit_refusals_left_out",
+        "Refused calls and denied operations that were neither stored nor counted in an entry",
+        lambda: float(refusals.left_out),
     )

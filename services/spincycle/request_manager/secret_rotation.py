@@ -12,6 +12,7 @@ from spincycle.errors import RequestUnreadable
 from spincycle.model.request_arg import REDACTED
 from spincycle.request_manager.storage.secret_columns import SecretColumns
 from spincycle.request_manager.storage.secret_store import (
+    LAST,
     NOT_EXAMINED,
     SealedArchive,
     SealedState,
@@ -31,11 +32,12 @@ class Rotated:
     """The result of a rotation.
 
     Attributes:
-        archives: number of archives that were sealed anew.
-        states: number of saved states that were sealed anew.
+        archives: number of archives that were sealed.
+        states: number of saved states that were sealed.
         were_in_clear: number of archives and states among them that were in clear.
         without_secrets: number of rows of earlier versions that hold no secrets.
         unreadable: problem of each request whose data could not be sealed, by its id.
+        unreadable_rows: number of archives and saved states that could not be sealed.
     """
 
     archives: int = 0
@@ -43,6 +45,7 @@ class Rotated:
     were_in_clear: int = 0
     without_secrets: int = 0
     unreadable: dict[str, str] = field(default_factory=dict)
+    unreadable_rows: int = 0
 
     def count(self, before: str, sealed_under: str | None) -> None:
         """Count a row that was replaced."""
@@ -50,6 +53,11 @@ class Rotated:
             self.without_secrets += 1
         elif before in (IN_CLEAR, NOT_EXAMINED):
             self.were_in_clear += 1
+
+    def count_unreadable(self, error: RequestUnreadable) -> None:
+        """Count a row that is left as it is."""
+        self.unreadable[error.request_id] = error.problem
+        self.unreadable_rows += 1
 
 
 class SecretRotation:
@@ -75,11 +83,13 @@ class SecretRotation:
             DatabaseUnavailable: the database is away; what was done is kept.
         """
         done = Rotated()
-        after = ""
-        while archives := await self._store.archives_to_seal(self._key_id, after, batch):
-            await self._seal_archives(archives, done)
-            after = archives[-1].request_id
-            on_batch(done)
+        # Before and after those that are under the key already, which may be very many.
+        for start, until in ((("", ""), self._key_id), ((self._key_id, LAST), LAST)):
+            place = start
+            while archives := await self._store.archives_to_seal(place, until, batch):
+                await self._seal_archives(archives, done)
+                place = (archives[-1].sealed_under, archives[-1].request_id)
+                on_batch(done)
         after = ""
         while states := await self._store.states_to_seal(self._key_id, after, batch):
             await self._seal_states(states, done)
@@ -93,7 +103,7 @@ class SecretRotation:
             try:
                 sealed[archive.request_id] = await self._sealed(archive)
             except RequestUnreadable as error:
-                done.unreadable[archive.request_id] = error.problem
+                done.count_unreadable(error)
         for request_id in await self._store.seal_archives(list(sealed.values())):
             one = sealed[request_id]
             done.archives += one.sealed_under is not None
@@ -105,7 +115,7 @@ class SecretRotation:
             try:
                 sealed[state.request_id] = await self._sealed_state(state)
             except RequestUnreadable as error:
-                done.unreadable[state.request_id] = error.problem
+                done.count_unreadable(error)
         for request_id in await self._store.seal_states(list(sealed.values())):
             one = sealed[request_id]
             done.states += one.sealed_under is not None

@@ -5,15 +5,12 @@ from __future__ import annotations
 import structlog
 
 from spincycle.errors import DatabaseUnavailable
-from spincycle.request_manager.storage.secret_store import SecretStore
+from spincycle.request_manager.storage.secret_store import MOST_COUNTED, SecretStore
 from spincycle.runtime.backoff import Backoff
 from spincycle.runtime.config import ConfigError
 
 RETRY_INTERVAL = 1.0
 """Maximum seconds between two attempts to query the database."""
-
-MOST = 1000
-"""Most requests that are counted."""
 
 
 async def refuse_secrets_in_clear(store: SecretStore) -> None:
@@ -25,13 +22,15 @@ async def refuse_secrets_in_clear(store: SecretStore) -> None:
     backoff = Backoff(RETRY_INTERVAL, RETRY_INTERVAL)
     while True:
         try:
-            found = await store.count_in_clear(MOST)
+            found = await store.count_in_clear()
             break
         except DatabaseUnavailable:
             structlog.get_logger().debug("cannot query secrets in clear")
         await backoff.wait()
     if found:
-        number = f"{found} requests" if found < MOST else f"at least {MOST} requests"
+        number = (
+            f"{found} requests" if found < MOST_COUNTED else f"at least {MOST_COUNTED} requests"
+        )
         raise ConfigError(
             f"the secrets of {number} are stored in clear; set secrets.key_file and run `spincycle "
             "secrets rotate`, which seals them; until then set secrets.allow_clear_rows: true, or "

@@ -25,6 +25,9 @@ PEOPLE: dict[str, list[str]] = {
 }
 """Roles by name."""
 
+LEAVER = "leaver"
+"""A viewer whose token a test removes."""
+
 CALLERS = (*PEOPLE, NOBODY)
 
 
@@ -38,7 +41,7 @@ def settings(home: Path) -> Settings:
 
     Its specs are in `home / "specs"`.
     """
-    file = write_tokens(home, PEOPLE)
+    file = write_tokens(home, {**PEOPLE, LEAVER: ["viewer"]})
     specs = shutil.copytree(SPECS, home / "specs")
     auth = {"AUTH__TOKEN_FILE": str(file)}
     return {
@@ -46,3 +49,10 @@ def settings(home: Path) -> Settings:
         JOB_LOG: auth,
         GATEWAY: auth | {"KEEPALIVE": "0.2"},
     }
+
+
+def remove_token(home: Path, name: str) -> None:
+    """Remove the token of a person from the token file."""
+    people = {**PEOPLE, LEAVER: ["viewer"]}
+    del people[name]
+    write_tokens(home, people)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
-from tests.integration.access_ways.people import CALLERS, NOBODY, PEOPLE
+from tests.integration.access_ways.people import CALLERS, LEAVER, NOBODY, PEOPLE, remove_token
 from tests.integration.access_ways.ways import (
     DENIED,
     HIDDEN,
@@ -157,7 +157,7 @@ def test_events_of_all_requests_are_of_those_that_the_caller_may_view(ways: Ways
 
 
 @pytest.mark.parametrize("caller", SEES)
-def test_what_callers_are_told_is_what_they_may_do(
+def test_what_a_check_says_is_what_the_caller_may_do(
     ways: Ways, subject: Subject, caller: str
 ) -> None:
     may = {
@@ -168,7 +168,7 @@ def test_what_callers_are_told_is_what_they_may_do(
     specs = ways.grpc.specs.ListSpecs(
         spec_service_pb2.ListSpecsRequest(), metadata=metadata(caller)
     ).specs
-    told = {spec.name: set(spec.allowed_operations) for spec in specs}
+    listed = {spec.name: set(spec.allowed_operations) for spec in specs}
 
     checked = {
         operation: ways.http.get(
@@ -182,7 +182,7 @@ def test_what_callers_are_told_is_what_they_may_do(
     me = ways.http.get("/api/v1/me", headers=headers(caller)).json()
 
     assert checked == may
-    assert told.get(TYPE, set()) == {operation for operation in may if may[operation]}
+    assert listed.get(TYPE, set()) == {operation for operation in may if may[operation]}
     assert admin["allowed"] == (EXPECTED["admin"][caller] == OK)
     assert (me["name"], me["roles"], me["authenticator"]) == (caller, PEOPLE[caller], "token-file")
     assert me["admin"] == admin["allowed"]
@@ -264,3 +264,38 @@ def test_a_follower_of_a_journal_is_disconnected_after_it_lost_its_role(
 
     assert ended.value.code() is grpc.StatusCode.NOT_FOUND
     assert ended.value.details() == RequestNotFound(subject.id).message
+
+
+def test_a_token_that_is_removed_ends_the_streams_of_its_caller_in_each_way(
+    installation: Installation, ways: Ways, subject: Subject
+) -> None:
+    """A browser that connects again then gets 401, and stops."""
+    calls = [
+        ways.grpc.requests.Watch(
+            rm.WatchRequest(filter=request_pb2.RequestFilter(type=TYPE)),
+            metadata=metadata(LEAVER),
+            timeout=TIMEOUT,
+        ),
+        ways.grpc.log.Tail(
+            jl.TailRequest(request_id=subject.id, follow=True),
+            metadata=metadata(LEAVER),
+            timeout=TIMEOUT,
+        ),
+    ]
+    with ways.http.stream("GET", "/api/v1/events", headers=headers(LEAVER)) as events:
+        assert events.status_code == 200
+        for call in calls:
+            next(call)
+        remove_token(installation.home, LEAVER)
+        ended = [line for line in events.iter_lines() if line and not line.startswith((":", "id"))]
+    codes = []
+    for call in calls:
+        with pytest.raises(grpc.RpcError) as failure:
+            for _ in call:
+                pass
+        codes.append(failure.value.code())
+
+    assert ended[-2] == "event: error"
+    assert '"httpStatus":401' in ended[-1]
+    assert codes == [grpc.StatusCode.UNAUTHENTICATED] * 2
+    assert ways.http.get("/api/v1/events", headers=headers(LEAVER)).status_code == 401

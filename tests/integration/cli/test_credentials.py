@@ -141,6 +141,19 @@ def test_who_is_not_authenticated_is_pointed_to_login(services: FakeServices, sp
     ]
 
 
+def test_who_is_refused_with_a_token_reads_where_the_token_is_from(
+    services: FakeServices, spinc: Spinc
+) -> None:
+    services.update(lambda memory: setattr(memory, "accepts", lambda _: False))
+
+    ran = spinc("status", ID, SPINC_TOKEN="s3cret")
+
+    assert ran.code == 1
+    assert ran.err.splitlines()[1].strip() == (
+        "the token of SPINC_TOKEN was sent: replace it, or log in: spinc login"
+    )
+
+
 def test_who_is_denied_is_pointed_to_can(services: FakeServices, spinc: Spinc) -> None:
     denied = AccessDenied("dana", "stop", "greet", "it has no ACL", "", "admin", ID)
     services.update(lambda memory: setattr(memory, "error", denied))

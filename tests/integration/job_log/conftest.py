@@ -175,12 +175,14 @@ StartJobLog = Callable[[], Awaitable[RunningJobLog]]
 
 
 @asynccontextmanager
-async def running_job_log(dsn: str, **settings: Any) -> AsyncIterator[RunningJobLog]:
+async def running_job_log(
+    dsn: str, *, migrates: bool = True, **settings: Any
+) -> AsyncIterator[RunningJobLog]:
     """One copy of the service on a free port."""
     config = JobLogConfig(
         listen=f"127.0.0.1:{free_port()}",
         internal=InternalConfig(listen=f"127.0.0.1:{free_port()}", allow_unidentified=True),
-        database=DatabaseConfig(dsn=Secret(dsn), max_connections=4),
+        database=DatabaseConfig(dsn=Secret(dsn), max_connections=4, migrate=migrates),
         grace=2.0,
         **settings,
     )

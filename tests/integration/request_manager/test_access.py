@@ -172,7 +172,7 @@ async def test_a_denied_request_is_not_stored_and_the_error_names_the_roles(
 OF_CALLS = {
     "create_request",
     "get_args",
-    "get_job_chains",
+    "get_job_chain",
     "get_requests",
     "list_requests",
     "list_requests_of_types",
@@ -210,8 +210,8 @@ async def test_access_costs_a_statement_only_where_the_type_is_not_at_hand(
     assert await of("List", rpc.ListRequest()) == ["list_requests_of_types"]
     assert await of("List", rpc.ListRequest(), ADMIN) == ["list_requests"]
     chain = rpc.GetJobChainRequest(request_id=request_id)
-    assert await of("GetJobChain", chain) == ["get_requests", "get_job_chains"]
-    assert await of("GetJobChain", chain, ADMIN) == ["get_job_chains"]
+    assert await of("GetJobChain", chain) == ["get_requests", "get_job_chain"]
+    assert await of("GetJobChain", chain, ADMIN) == ["get_job_chain"]
     stop = rpc.StopRequest(request_id=request_id)
     assert await of("Stop", stop) == ["get_requests", "set_desired_states", "get_requests"]
 
@@ -460,6 +460,14 @@ async def test_a_key_that_was_stored_without_a_user_is_found_for_every_caller(
 
     assert (again.request.id, again.existed) == (first, True)
     assert (of_other.request.id, of_other.existed) == (first, True)
+
+    # A key of the caller's own comes first.
+    own = (await callers[ADMIN].create(idempotency_key="own")).request.id
+    await connection.execute(
+        "UPDATE request_manager.requests SET idempotency_key = 'old' WHERE request_id = $1", own
+    )
+    assert (await callers[ADMIN].create(idempotency_key="old")).request.id == own
+    assert (await callers[DEV].create(idempotency_key="old")).request.id == first
 
 
 async def test_callers_see_who_they_are_and_why_they_may(callers: Callers) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import asyncpg
 import pytest
@@ -15,14 +13,12 @@ from tests.integration.request_manager.conftest import (
     running_manager,
     until,
 )
+from tests.service_role import ROLE, service_role
 
-from spincycle.database.migrations import load_migrations, migrate
 from spincycle.request_manager.config import AuditConfig, RequestManagerConfig
 from spincycle.runtime.config import DatabaseConfig, Secret
 from spincycle.v1 import request_manager_service_pb2 as rpc
 from spincycle.v1 import state_pb2
-
-GRANTS = Path("docs/how-to/database-roles.sql").read_text(encoding="utf-8")
 
 LOCKED = ("request_manager.audit", "request_manager.audit_seals")
 
@@ -30,25 +26,11 @@ LOCKED = ("request_manager.audit", "request_manager.audit_seals")
 @pytest.fixture
 async def service_dsn(database: str) -> AsyncIterator[str]:
     """The address of the database for the account of the services."""
-    owner = await asyncpg.connect(database)
-    for schema in ("request_manager", "job_log"):
-        await migrate(database, schema, load_migrations(f"spincycle.{schema}"))
-    await owner.execute(
-        "DO $$ BEGIN CREATE ROLE spincycle_service LOGIN PASSWORD 'pw';"
-        " EXCEPTION WHEN duplicate_object THEN NULL; END $$"
-    )
-    await owner.execute(GRANTS)
-    yield with_user(database, "spincycle_service")
-    await owner.execute("DROP OWNED BY spincycle_service")
-    await owner.close()
+    async with service_role(database) as dsn:
+        yield dsn
 
 
-def with_user(dsn: str, user: str) -> str:
-    """Return an address for another account."""
-    return re.sub(r"//[^@/]*@", f"//{user}:pw@", dsn)
-
-
-async def test_the_services_run_with_the_privileges_of_the_service_role(
+async def test_a_request_manager_runs_with_the_privileges_of_the_service_role(
     config: RequestManagerConfig, job_log: tuple[ShelvedJobLog, str], service_dsn: str
 ) -> None:
     limited = replace(
@@ -59,7 +41,7 @@ async def test_the_services_run_with_the_privileges_of_the_service_role(
         beat_interval=0.1,
     )
     connection = await asyncpg.connect(service_dsn)
-    assert await connection.fetchval("SELECT current_user") == "spincycle_service"
+    assert await connection.fetchval("SELECT current_user") == ROLE
     async with running_manager(limited, job_log[0]) as manager:
         runner = await manager.register(SteeredRunner("one"))
         request_id = (await manager.create()).request.id

@@ -1,4 +1,4 @@
-"""Seals make changes of the audit log evident, whoever changes it."""
+"""Seals make changes of the audit log evident, also those of an administrator."""
 
 from __future__ import annotations
 

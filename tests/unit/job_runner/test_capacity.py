@@ -92,9 +92,9 @@ async def test_running_lists_jobs_by_start_and_filters_by_request(stage: Stage) 
     ]
     assert jobs[0].started_at < jobs[1].started_at < jobs[2].started_at
     assert {(job.type, job.try_, job.state) for job in jobs} == {("test", 1, State.RUNNING)}
-    assert [job.request_id for job in stage.runner.running("two")] == ["two"]
+    assert [job.request_id for job in stage.runner.running(frozenset({"two"}))] == ["two"]
     assert len(stage.runner.running(limit=2)) == 2
-    assert stage.runner.running("unknown") == []
+    assert stage.runner.running(frozenset({"unknown"})) == []
 
 
 async def test_what_a_job_reports_appears_in_status_and_events(stage: Stage) -> None:

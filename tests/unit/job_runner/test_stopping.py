@@ -102,7 +102,7 @@ async def test_a_stop_during_a_retry_wait_ends_the_request(
     stage.plays["a"] = [fails()]
     stage.runner.run(chain("a > b", jobs={"a": waiting}), 1)
     await turns()
-    (status,) = stage.runner.running("request")
+    (status,) = stage.runner.running(frozenset({"request"}))
     assert status.retry_at > 0
 
     stage.runner.stop("request", "")

@@ -130,7 +130,7 @@ async def test_a_plugin_that_fails_denies_everything(kind: str) -> None:
     assert "secret detail" not in denied.value.message
 
 
-async def test_who_may_not_view_a_request_is_not_told_of_it_but_the_attempt_is_recorded() -> None:
+async def test_attempts_on_requests_that_may_not_be_viewed_are_recorded_and_find_nothing() -> None:
     denials: list[Denial] = []
     stranger = Caller("eve", ("sales",), "token-file")
 

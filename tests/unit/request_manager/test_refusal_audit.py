@@ -12,6 +12,7 @@ from tests.waiting import until
 
 from spincycle.errors import DatabaseUnavailable
 from spincycle.request_manager.refusal_audit import AuditPolicy, RefusalAudit
+from spincycle.request_manager.storage.actor import Actor
 from spincycle.request_manager.storage.audit_store import AuditStore, Refusal
 
 REFUSAL = Refusal("spiffe://a", "S/Report", "NOT_YOURS", "not that runner's", "ipv4:1", "r1")
@@ -126,6 +127,36 @@ async def test_only_so_many_different_refusals_are_stored_per_minute() -> None:
             audit.record(replace(REFUSAL, request_id=str(number)))
         await until(lambda: len(rows.rows) == 6)
     assert audit.left_out == 194
+
+
+async def test_a_caller_does_not_use_up_what_is_stored_of_others() -> None:
+    rows = Rows()
+    audit = audit_of(rows, all_kinds=5)
+    async with running(audit):
+        for number in range(100):
+            audit.record(replace(REFUSAL, request_id=str(number)))
+        await until(lambda: len(rows.rows) == 3)
+        for number in range(100):
+            audit.record(replace(REFUSAL, caller="other", request_id=str(number)))
+        await until(lambda: len(rows.rows) == 5)
+
+    assert [row.caller for row in rows.rows] == [REFUSAL.caller] * 3 + ["other"] * 2
+    assert audit.left_out == 195
+
+
+async def test_a_denied_operation_is_stored_with_its_caller_and_problem() -> None:
+    rows = Rows()
+    audit = audit_of(rows)
+    actor = Actor("eve", "oidc", ("sales",), "10.0.0.1:5", "no-role", "c1")
+    denied = Refusal.of_operation(actor, "stop", "eve may not stop r1", "nap", "r1")
+    async with running(audit):
+        assert audit.record(denied)
+        assert not audit.record(denied)
+        assert audit.record(replace(denied, operation="suspend"))
+        await until(lambda: len(rows.rows) == 2)
+
+    assert rows.rows[0].text == "eve may not stop r1"
+    assert (rows.rows[0].actor, rows.rows[0].caller) == (actor, "eve")
 
 
 async def test_while_the_database_is_away_rows_wait_within_a_bound() -> None:

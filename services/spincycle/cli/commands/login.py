@@ -97,7 +97,7 @@ def _check_addresses(settings: Settings) -> None:
 def logout_command(session: CommandSession) -> None:
     """Delete the token that `spinc login` stored for the addresses in use.
 
-    The issuer is not told: end the session there to end tokens that were copied.
+    Copies of the token stay valid until they expire. To end them, end the session at the issuer.
 
     Example: spinc logout
     """

@@ -73,8 +73,8 @@ class Sealer:
         log = structlog.get_logger()
         if self._key is None:
             log.warning(
-                "audit log not signed: whoever can change the database can also seal it again; "
-                "make a key by `spincycle keys init`, and set audit.signing_key"
+                "audit log not signed: an account that can change the tables can also seal them "
+                "again; make a key by `spincycle keys init`, and set audit.signing_key"
             )
         while True:
             is_full = False

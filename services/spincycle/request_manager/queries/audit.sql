@@ -106,16 +106,17 @@ SELECT pg_advisory_xact_lock(hashtext('spincycle.request_manager.audit_seals'));
 -- name: delete_audit
 -- Deletes the oldest seals, up to `batch`, with their entries, if they were made before a moment, and
 -- records that. The last seal stays. Returns the number of deleted entries, null without any.
-WITH old AS (
-    SELECT number, audit_ids, head
+WITH first AS (
+    SELECT number, audit_ids, head, sealed_at
       FROM request_manager.audit_seals
-     WHERE sealed_at < :moment
-       AND number < (SELECT min(number)
-                       FROM request_manager.audit_seals
-                      WHERE sealed_at >= :moment
-                         OR number = (SELECT max(number) FROM request_manager.audit_seals))
+     WHERE number < (SELECT max(number) FROM request_manager.audit_seals)
      ORDER BY number
      LIMIT :batch
+), old AS (
+    SELECT number, audit_ids, head
+      FROM first
+     WHERE number < COALESCE((SELECT min(number) FROM first WHERE sealed_at >= :moment),
+                             9223372036854775807)
 ), deleted AS (
     DELETE FROM request_manager.audit AS a
      USING (SELECT unnest(audit_ids) AS audit_id FROM old) AS o
@@ -139,8 +140,7 @@ SELECT (SELECT count(*) FROM deleted) AS deleted FROM recorded;
 -- Number of entries that delete_audit would delete.
 SELECT COALESCE(sum(cardinality(audit_ids)), 0) AS entries
   FROM request_manager.audit_seals
- WHERE sealed_at < :moment
-   AND number < (SELECT min(number)
-                   FROM request_manager.audit_seals
-                  WHERE sealed_at >= :moment
-                     OR number = (SELECT max(number) FROM request_manager.audit_seals));
+ WHERE number < COALESCE((SELECT min(number)
+                            FROM request_manager.audit_seals
+                           WHERE sealed_at >= :moment), 9223372036854775807)
+   AND number < (SELECT max(number) FROM request_manager.audit_seals);

@@ -53,5 +53,8 @@ SELECT request_id FROM orphaned;
 
 -- name: audit_repaired_fence
 -- Records that an operator lowered the fence of a request's journal.
-INSERT INTO request_manager.audit (user_name, action, request_id, reason)
-VALUES ('', 'repair-fence', :request_id, :reason);
+INSERT INTO request_manager.audit
+       (user_name, authenticator, action, request_id, request_type, reason)
+SELECT current_user, 'database', 'repair-fence', request_id, type, :reason
+  FROM request_manager.requests
+ WHERE request_id = :request_id;

@@ -11,21 +11,22 @@ SELECT count(*) AS requests
          LIMIT :most) AS found;
 
 -- name: get_archives_to_seal
--- Archives, from a request id on, that may hold secrets which are not sealed under a key, until
--- `most` bytes are reached.
+-- Archives in the order of sealed_under and request_id, from a place on and before another value of
+-- sealed_under, until `most` bytes are reached.
 SELECT request_id, sealed_under, create_request, args, job_chain, content_hash
   FROM (SELECT a.request_id, a.sealed_under, a.create_request, a.args, a.job_chain,
                r.content_hash,
-               sum(octet_length(a.job_chain)) OVER (ORDER BY a.request_id)
+               sum(octet_length(a.job_chain)) OVER (ORDER BY a.sealed_under, a.request_id)
                    - octet_length(a.job_chain) AS before
           FROM (SELECT *
                   FROM request_manager.request_archives
-                 WHERE sealed_under IS NOT NULL AND sealed_under <> :key_id AND request_id > :after
-                 ORDER BY request_id
+                 WHERE (sealed_under, request_id) > (:after_mark, :after_id)
+                   AND sealed_under < :until
+                 ORDER BY sealed_under, request_id
                  LIMIT :batch) AS a
           LEFT JOIN request_manager.requests AS r USING (request_id)) AS found
  WHERE before < :most::bigint
- ORDER BY request_id;
+ ORDER BY sealed_under, request_id;
 
 -- name: seal_archive
 -- Stores what an archive holds of secrets under another key, unless another process has done so.
@@ -78,9 +79,20 @@ SELECT (SELECT count(*) FROM request_manager.request_archives WHERE sealed_under
        AS places;
 
 -- name: count_not_sealed_under
--- Number of archives and saved states that may hold secrets which are not sealed under a key.
+-- Number of archives and saved states that may hold secrets which are not sealed under a key; of
+-- archives up to `most` on either side of the key. In the order of the index, since statistics are
+-- of the time before the rotation.
 SELECT (SELECT count(*)
-          FROM request_manager.request_archives
-         WHERE sealed_under IS NOT NULL AND sealed_under <> :key_id)
+          FROM (SELECT
+                  FROM request_manager.request_archives
+                 WHERE sealed_under < :key_id
+                 ORDER BY sealed_under, request_id
+                 LIMIT :most) AS before)
+       + (SELECT count(*)
+            FROM (SELECT
+                    FROM request_manager.request_archives
+                   WHERE sealed_under > :key_id
+                   ORDER BY sealed_under, request_id
+                   LIMIT :most) AS after)
        + (SELECT count(*) FROM request_manager.suspended_job_chains WHERE sealed_under <> :key_id)
        AS places;

@@ -22,8 +22,8 @@ from typing import Any
 
 import structlog
 
-from spincycle.errors import DatabaseUnavailable, RequestUnreadable, SpinCycleError
-from spincycle.request_manager.runners.chain_batches import MAX_BATCH_BYTES, in_batches
+from spincycle.errors import DatabaseUnavailable, SpinCycleError
+from spincycle.request_manager.runners.chain_batches import MAX_BATCH_BYTES, in_batches, readable
 from spincycle.request_manager.runners.claims import ClaimMonitor
 from spincycle.request_manager.runners.client import DispatchResult, RunnerClient
 from spincycle.request_manager.runners.directory import (
@@ -299,33 +299,14 @@ class Dispatcher:
             yield await self._call(client.run, part)
         resumed = [one.request_id for one in assigned if one.resumed]
         async for saved in self._archives.suspended_job_chains(resumed):
-            states = self._readable({left.pop(id_): state for id_, state in saved.items()})
+            states = readable({left.pop(id_): state for id_, state in saved.items()}, self.outcomes)
             if await self._fence_earlier_epochs(states):
                 for part in in_batches(states):
                     yield await self._call(client.resume, part)
         async for archived in self._archives.chain_portions(list(left)):
-            new = self._readable({left.pop(id_): chain for id_, chain in archived.items()})
+            new = readable({left.pop(id_): chain for id_, chain in archived.items()}, self.outcomes)
             for part in in_batches(new):
                 yield await self._call(client.run, part)
-
-    def _readable(
-        self, stored: Mapping[Assignment, bytes | RequestUnreadable]
-    ) -> dict[Assignment, bytes]:
-        """Return the chains that could be read.
-
-        The others stay assigned, and are read again after their lease: a key may be missing in this
-        copy only, or for a while.
-        """
-        readable = {one: chain for one, chain in stored.items() if isinstance(chain, bytes)}
-        if len(readable) < len(stored):
-            unreadable = [error for error in stored.values() if not isinstance(error, bytes)]
-            self.outcomes["unreadable"] += len(unreadable)
-            structlog.get_logger().error(
-                "cannot read chains",
-                request_ids=[error.request_id for error in unreadable],
-                why=unreadable[0].problem,
-            )
-        return readable
 
     async def _fence_earlier_epochs(self, assigned: Iterable[Assignment]) -> bool:
         """Have the journals refuse entries of the runners that had the requests before.

@@ -11,6 +11,12 @@ from spincycle.request_manager.storage.portions import PORTION_BYTES
 NOT_EXAMINED = "?"
 """Mark of rows of an earlier version, which may hold secrets in clear."""
 
+MOST_COUNTED = 1000
+"""Number of requests up to which counts are exact."""
+
+LAST = "\x7f"
+"""Text that is after all ids of keys and requests."""
+
 
 @dataclass(frozen=True, slots=True)
 class StoredArchive:
@@ -84,9 +90,9 @@ class SecretStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def count_in_clear(self, most: int) -> int:
-        """Return the number of requests with secrets in clear, up to `most`."""
-        row = await self._database.fetch_one("count_secrets_in_clear", most=most)
+    async def count_in_clear(self) -> int:
+        """Return the number of requests with secrets in clear, up to MOST_COUNTED."""
+        row = await self._database.fetch_one("count_secrets_in_clear", most=MOST_COUNTED)
         return int(row["requests"]) if row else 0
 
     async def count_sealed_under(self, key_id: str) -> int:
@@ -95,14 +101,30 @@ class SecretStore:
         return int(row["places"]) if row else 0
 
     async def count_not_sealed_under(self, key_id: str) -> int:
-        """Return the number of archives and saved states that may need sealing under a key."""
-        row = await self._database.fetch_one("count_not_sealed_under", key_id=key_id)
+        """Return the number of archives and saved states that may need sealing under a key.
+
+        It is not exact above MOST_COUNTED.
+        """
+        row = await self._database.fetch_one(
+            "count_not_sealed_under", key_id=key_id, most=MOST_COUNTED
+        )
         return int(row["places"]) if row else 0
 
-    async def archives_to_seal(self, key_id: str, after: str, batch: int) -> list[StoredArchive]:
-        """Return archives after a request id that may hold secrets not sealed under a key."""
+    async def archives_to_seal(
+        self, after: tuple[str, str], until: str, batch: int
+    ) -> list[StoredArchive]:
+        """Return archives that may hold secrets, ordered by (sealed_under, request_id).
+
+        They are after a place in this order, and before a value of `sealed_under`.
+        """
+        mark, request_id = after
         rows = await self._database.fetch(
-            "get_archives_to_seal", key_id=key_id, after=after, batch=batch, most=PORTION_BYTES
+            "get_archives_to_seal",
+            after_mark=mark,
+            after_id=request_id,
+            until=until,
+            batch=batch,
+            most=PORTION_BYTES,
         )
         return [StoredArchive(**{**row, "content_hash": row["content_hash"] or ""}) for row in rows]
 
