@@ -61,6 +61,14 @@ class CertificatesConfig(Section, frozen=True):
     """Callers by a name in their certificate, a subject alternative name, or without any the common
     name: `name: {name: …, roles: [role, …]}`. The listener must ask for certificates."""
 
+    listen: str = ""
+    """Address of a further gRPC listener, host:port, whose clients must present a certificate;
+    empty for none. It has the certificate of the public listener. The gateway has no such listener:
+    with tls.client_ca its own one asks for certificates."""
+
+    ca: Path | None = None
+    """CA certificates of the clients of that listener."""
+
 
 class ProxyConfig(Section, frozen=True):
     """A proxy that authenticates callers and names them in headers."""

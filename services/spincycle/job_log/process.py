@@ -85,6 +85,7 @@ async def serve(config: JobLogConfig, shutdown: Shutdown) -> None:
         ),
     )
     server.listen(PUBLIC, config.listen).serve(reads)
+    server.listen_for_certificates(config.auth.certificates, [reads])
     server.listen(INTERNAL, config.internal.listen).serve(
         reads,
         RpcService(

@@ -109,6 +109,7 @@ async def serve(config: RequestManagerConfig, shutdown: Shutdown) -> None:
     )
     public, internal = _services(config, manager)
     server.listen(PUBLIC, config.listen).serve(*public)
+    server.listen_for_certificates(config.auth.certificates, public)
     server.listen(INTERNAL, config.internal.listen).serve(*public, *internal)
     server.listen_for_probes(config.health.listen)
     await server.start()

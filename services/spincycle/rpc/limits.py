@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 """Largest message that a service sends, and largest message between services. Larger chains are
@@ -65,6 +65,9 @@ PUBLIC = Audience(
     stream_reads=4,
 )
 """People and programs."""
+
+CERTIFIED = replace(PUBLIC, name="certified", setting="auth.certificates.listen")
+"""People and programs with client certificates."""
 
 INTERNAL = Audience(
     "internal",

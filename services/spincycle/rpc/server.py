@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+import msgspec
 from grpc_channelz.v1 import channelz
 
 from spincycle.access.authentication import Authentication
+from spincycle.access.config import CertificatesConfig
 from spincycle.identity.caller_table import CallerTable
 from spincycle.rpc.address import host_of, is_unix, socket_path
 from spincycle.rpc.admission import Admission, InternalAdmission, PublicAdmission
@@ -28,6 +30,7 @@ from spincycle.rpc.identification import (
 )
 from spincycle.rpc.in_flight import BytesInFlight, ReadSlots
 from spincycle.rpc.limits import (
+    CERTIFIED,
     CONNECTION_AGE,
     HEALTH,
     INTERNAL,
@@ -180,6 +183,7 @@ class RpcServer:
         self._callers = callers
         self._authentication = authentication
         self._service = service
+        self._client_ca: Path | None = None
         self._refusals = RefusalCounter(on_refusal)
         self._connection_age = connection_age
         self._stream_grace = stream_grace
@@ -254,6 +258,23 @@ class RpcServer:
             return []
         return [("grpc.max_connection_age_grace_ms", milliseconds(self._stream_grace))]
 
+    def listen_for_certificates(
+        self, config: CertificatesConfig, services: Sequence[RpcService]
+    ) -> None:
+        """Serve callers with client certificates on a separate address, if one is configured.
+
+        Raises:
+            ConfigError: as `listen`; or there is no TLS, or no CA of the clients.
+        """
+        if not config.listen:
+            return
+        self._client_ca = config.ca
+        if config.ca is None or self._tls.certificate is None:
+            raise ConfigError(
+                f"{CERTIFIED.setting}: set auth.certificates.ca, tls.certificate and tls.key, too"
+            )
+        self.listen(CERTIFIED, config.listen).serve(*services)
+
     def _credentials(self, audience: Audience, address: str) -> grpc.ServerCredentials | None:
         """Return the credentials of one listener; None without TLS.
 
@@ -263,7 +284,10 @@ class RpcServer:
         if audience is INTERNAL:
             credentials = internal_credentials(self._internal, self._service)
             return None if is_unix(address) else credentials
-        credentials = public_credentials(self._tls)
+        tls = self._tls
+        if audience is CERTIFIED:
+            tls = msgspec.structs.replace(tls, client_ca=self._client_ca)
+        credentials = public_credentials(tls)
         if audience is HEALTH or is_unix(address):
             return None
         if credentials is None:
@@ -277,7 +301,7 @@ class RpcServer:
 
     def _admission(self, audience: Audience, address: str) -> Admission | None:
         """Return the admission of a listener; None if it admits everybody."""
-        if audience is PUBLIC and self._authentication is not None:
+        if audience in (PUBLIC, CERTIFIED) and self._authentication is not None:
             return PublicAdmission(self._authentication, address)
         if audience is not INTERNAL:
             return None

@@ -29,7 +29,7 @@ from spincycle.rpc.channel import open_channel
 from spincycle.rpc.limits import PUBLIC
 from spincycle.rpc.server import RpcServer, RpcService
 from spincycle.rpc.status import from_rpc_error
-from spincycle.runtime.config import TlsConfig
+from spincycle.runtime.config import ConfigError, TlsConfig
 from spincycle.v1 import job_log_service_pb2 as pb
 from spincycle.v1 import request_manager_service_pb2 as rm
 from spincycle.v1.job_log_service_pb2_grpc import (
@@ -69,19 +69,23 @@ class Callers(JobLogServiceServicer):
         return response
 
 
-@pytest.fixture
-async def address(authority: Authority) -> AsyncIterator[str]:
-    """A public gRPC listener that asks for client certificates."""
+@pytest.fixture(params=["tls.client_ca", "auth.certificates.listen"])
+async def address(authority: Authority, request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """A gRPC listener that asks for client certificates, in each way to configure one."""
     certificate, key = authority.certify("job-log", names=["127.0.0.1"])
+    is_separate = request.param == "auth.certificates.listen"
     server = RpcServer(
-        tls=TlsConfig(certificate, key, client_ca=authority.file),
+        tls=TlsConfig(certificate, key, client_ca=None if is_separate else authority.file),
         authentication=open_authentication(AUTH, "127.0.0.1:0"),
     )
-    listener = server.listen(PUBLIC, "127.0.0.1:0")
     add = partial(add_JobLogServiceServicer_to_server, Callers())
-    listener.serve(RpcService("spincycle.v1.JobLogService", add))
+    service = RpcService("spincycle.v1.JobLogService", add)
+    server.listen(PUBLIC, "127.0.0.1:0").serve(service)
+    if is_separate:
+        config = CertificatesConfig(listen="127.0.0.1:0", ca=authority.file)
+        server.listen_for_certificates(config, [service])
     await server.start()
-    yield listener.address
+    yield server.addresses["certified" if is_separate else "public"]
     await server.stop(0)
 
 
@@ -116,6 +120,20 @@ async def test_a_grpc_call_of_a_proxy_has_the_caller_that_it_names(
     assert await who(address, authority, PROXY, user="bob") == "bob::proxy"
     assert "names no caller" in await who(address, authority, PROXY)
     assert "no credential" in await who(address, authority, OTHER, user="bob")
+
+
+@pytest.mark.parametrize("lacking", ["ca", "certificate"])
+def test_a_listener_for_certificates_needs_tls_and_an_authority(
+    authority: Authority, lacking: str
+) -> None:
+    certificate, key = authority.certify("job-log")
+    tls = TlsConfig() if lacking == "certificate" else TlsConfig(certificate, key)
+    config = CertificatesConfig(
+        listen="127.0.0.1:0", ca=None if lacking == "ca" else authority.file
+    )
+
+    with pytest.raises(ConfigError, match=r"auth\.certificates\.listen: set"):
+        RpcServer(tls=tls).listen_for_certificates(config, [])
 
 
 @asynccontextmanager

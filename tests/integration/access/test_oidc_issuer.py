@@ -60,7 +60,7 @@ def oidc(issuer: RunningIssuer, clock: Clock) -> Oidc:
     config = OidcConfig(issuer.url, audience=("spincycle",))
     opened = open_oidc(config)
     assert opened
-    keys = IssuerKeys(issuer.url, "", opened._keys._tls, clock, timeout=0.5)
+    keys = IssuerKeys(issuer.url, "", opened._keys._tls, clock, timeout=20.0)
     return Oidc(config, keys)
 
 
@@ -143,6 +143,7 @@ async def test_a_misbehaving_issuer_makes_its_tokens_unavailable_and_no_others(
     add_token(tmp_path / "tokens", "carol", ["ops"], "carol's token")
     authentication = Authentication([TokenFile(tmp_path / "tokens"), oidc])
     token = issuer.token()
+    oidc._keys._timeout = 0.5
     issuer.misbehave(kind)
 
     waiting = asyncio.create_task(authentication.authenticate(bearer(token)))
@@ -164,6 +165,7 @@ async def test_old_keys_are_kept_while_the_issuer_misbehaves(
     assert await oidc.authenticate(bearer(issuer.token()))
     another = issuer.token("dave")
     unknown = issuer.token(algorithm="unpublished")
+    oidc._keys._timeout = 0.5
     issuer.misbehave(kind)
     clock.passed += PASSING
 
@@ -229,6 +231,32 @@ async def test_a_fetch_is_cancelled_with_its_caller(issuer: RunningIssuer, oidc:
 
     with pytest.raises(asyncio.CancelledError):
         await fetching
+
+
+@pytest.mark.parametrize(
+    ("kind", "timeout", "problem"),
+    [
+        ("huge", 20.0, "larger than"),
+        ("endless", 20.0, "larger than"),
+        ("drip", 0.5, "did not respond within"),
+        ("slow", 0.5, "did not respond within"),
+        ("text", 20.0, "did not respond with JSON"),
+        ("redirect", 20.0, "status 302"),
+        ("down", 20.0, "status 503"),
+    ],
+)
+async def test_a_response_is_bounded_in_size_and_time(
+    issuer: RunningIssuer, oidc: Oidc, kind: str, timeout: float, problem: str
+) -> None:
+    issuer.misbehave(kind)
+
+    with pytest.raises(NotFetched, match=problem):
+        await fetch_document(f"{issuer.url}/jwks", oidc._keys._tls, timeout)
+
+
+async def test_keys_are_not_fetched_in_plain_text_from_another_machine(oidc: Oidc) -> None:
+    with pytest.raises(NotFetched, match="plain text"):
+        await fetch_document("http://192.0.2.1/jwks", oidc._keys._tls)
 
 
 async def test_an_issuer_without_a_server_is_reported(oidc: Oidc) -> None:

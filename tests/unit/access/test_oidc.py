@@ -11,9 +11,11 @@ import time
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
+from jwt.algorithms import ECAlgorithm
 from tests.issuer.signing_keys import ALGORITHMS, SigningKey
 
 from spincycle.access.authentication import Authentication
@@ -299,10 +301,11 @@ def test_an_unsafe_configuration_prevents_the_start(config: dict[str, Any], prob
 
 def test_keys_that_are_not_safe_are_left_out() -> None:
     secret = {"kty": "oct", "k": encode(b"secret"), "kid": "hmac", "alg": "HS256"}
-    private = {**EC.public(), "d": "AAAA", "kid": "private"}
+    private = {**json.loads(ECAlgorithm.to_jwk(EC.private)), "kid": "private"}
     encryption = {**EC.public(), "use": "enc", "kid": "encryption"}
     confused = {**RSA.public(), "alg": "HS256", "kid": "confused"}
-    small = {**RSA.public(), "n": "AQAB", "kid": "small"}
+    small_key = rsa.generate_private_key(public_exponent=65537, key_size=1024)
+    small = SigningKey("small", "RS256", small_key).public()
     off_curve = {**EC.public(), "x": EC.public()["y"], "kid": "off-curve"}
     entries = [secret, private, encryption, confused, small, off_curve, 7, None, [], {"kty": 1}]
 
