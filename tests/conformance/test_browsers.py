@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID, a_request
 
+from spincycle.access.config import AuthConfig
 from spincycle.gateway.config import GatewayConfig
 from spincycle.gateway.process import Gateway
 from spincycle.gateway.router import Route
@@ -75,13 +76,19 @@ async def test_a_rebound_name_reaches_nothing_on_any_listener(
     assert no_call_received(stack)
 
 
-async def test_a_forwarded_host_is_ignored(stack: Stack) -> None:
-    stack.manager.respond(Get=rm.GetResponse(request=a_request()))
-    forwarded = {"X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"}
+class TestForAnybody:
+    @pytest.fixture
+    def config(self, config: GatewayConfig) -> GatewayConfig:
+        # A local user must not come by a proxy.
+        return replace(config, auth=AuthConfig(none=True, local_user=False))
 
-    assert (await stack.http.get(ONE, headers=forwarded)).status_code == 200
-    refused = await stack.http.get(ONE, headers={**REBOUND, "X-Forwarded-Host": "localhost"})
-    assert refused.status_code == 403
+    async def test_a_forwarded_host_is_ignored(self, stack: Stack) -> None:
+        stack.manager.respond(Get=rm.GetResponse(request=a_request()))
+        forwarded = {"X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"}
+
+        assert (await stack.http.get(ONE, headers=forwarded)).status_code == 200
+        refused = await stack.http.get(ONE, headers={**REBOUND, "X-Forwarded-Host": "localhost"})
+        assert refused.status_code == 403
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/version"])
