@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from tests.conformance.conftest import Stack
 from tests.conformance.samples import ID, a_request
 
+from spincycle.access.config import AuthConfig, CertificatesConfig
 from spincycle.gateway.config import GatewayConfig
 from spincycle.gateway.process import Gateway
 from spincycle.gateway.service_clients import open_service_clients
@@ -85,3 +86,14 @@ async def test_its_calls_are_counted_with_the_others(stack: Stack) -> None:
     await stack.http.get(ONE)
 
     assert stack.gateway._calls()["GET", "200"] == 2
+
+
+async def test_a_listener_for_certificates_alone_is_none_of_the_gateway(
+    config: GatewayConfig,
+) -> None:
+    opened = open_service_clients("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1", 1)
+    auth = AuthConfig(certificates=CertificatesConfig(listen="127.0.0.1:0"))
+
+    with pytest.raises(ConfigError, match="set tls.client_ca"):
+        Gateway(replace(config, auth=auth), opened)
+    await opened.close()

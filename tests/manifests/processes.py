@@ -11,6 +11,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Self
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509 import DNSName, UniformResourceIdentifier
 from tests.identities import Authority
 from tests.manifests.rendered import DSN, POD_IP, SCRIPTS, Manifests, port_of
@@ -21,6 +23,10 @@ from spincycle.dev.ports import free_port
 APPEND_GRANTS = "append-grants"
 
 ACCESS_TOKENS = "access-tokens"
+
+SEALING_KEYS = "sealing-keys"
+
+AUDIT_KEY = "audit-key"
 
 
 class Processes:
@@ -53,6 +59,11 @@ class Processes:
         digest = hashlib.sha256(self.token.encode()).hexdigest()
         tokens = f"operator: {{roles: [admin], sha256: {digest}}}\n"
         mount(directory / ACCESS_TOKENS, {"tokens.yaml": tokens})
+        mount(directory / SEALING_KEYS, {"keys": f"first {secrets.token_hex(32)}\n"})
+        signing_key = Ed25519PrivateKey.generate().private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        )
+        mount(directory / AUDIT_KEY, {"audit.key": signing_key.decode()})
         for name, stored in manifests.of_kind("ConfigMap").items():
             mount(directory / name, stored["data"])
 

@@ -36,7 +36,7 @@ GRANT_KEYS = "append-grants"
 
 ACCESS_TOKENS = "access-tokens"
 
-OPERATORS = {GRANT_KEYS, ACCESS_TOKENS}
+OPERATORS = {GRANT_KEYS, ACCESS_TOKENS, "sealing-keys", "audit-key"}
 """Secrets that an operator creates."""
 
 WARNING_HOURS = 7 * 24
@@ -260,6 +260,33 @@ def test_the_documented_secret_has_the_tokens_where_the_services_read_them(
         path = manifests.configuration(name).auth.token_file
         assert path.name == file
         assert f"generic {manifests.secrets(name)[str(path.parent)]} " in create
+
+
+def test_the_documented_secrets_have_the_keys_where_request_managers_read_them(
+    tmp_path: Path,
+) -> None:
+    steps = block("console", "$ spincycle secrets").splitlines()
+    manifests = rendered("prod")
+    config = manifests.configuration("request-manager")
+    for make, create, path in zip(
+        steps[::2],
+        steps[1::2],
+        (config.secrets.key_file, config.audit.signing_key),
+        strict=True,
+    ):
+        made = subprocess.run(
+            [SCRIPTS / "spincycle", *make.split()[2:]],
+            check=False,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+
+        assert made.returncode == 0, made.stderr
+        key, _, file = create.partition("--from-file=")[2].rpartition("=")
+        assert (tmp_path / file).exists()
+        assert path.name == (key or PurePath(file).name)
+        assert f"generic {manifests.secrets('request-manager')[str(path.parent)]} " in create
 
 
 def test_the_documented_steps_replace_each_certificate_and_wait_for_each_identity() -> None:

@@ -18,6 +18,9 @@ UNPUBLISHED = {"health", "metrics"}
 LOOPBACK_ONLY = {"legacy_runner_listen", "job_runner_listen"}
 """Listeners of the gateway that no other pod could reach, so the manifests do not set them."""
 
+OPTIONAL = {"auth.certificates.listen"}
+"""Listeners for callers with certificates, whose authority an operator has to choose."""
+
 
 def port_name(service: str, key: str) -> str:
     """Name of the container port for a configuration key: its section, or the public protocol."""
@@ -42,7 +45,7 @@ def test_the_manifests_set_each_listener_that_a_service_has(
 ) -> None:
     config = manifests.configuration(name)
 
-    assert listeners(config).keys() == listen_settings(config) - LOOPBACK_ONLY
+    assert listeners(config).keys() == listen_settings(config) - LOOPBACK_ONLY - OPTIONAL
 
 
 @pytest.mark.parametrize("name", MODELS)

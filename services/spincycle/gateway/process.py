@@ -163,10 +163,15 @@ def _check_addresses(config: GatewayConfig) -> None:
     Routes with which any caller can change running requests must be on loopback.
 
     Raises:
-        ConfigError: the API would be plaintext for other machines without being allowed to, or
-            another address is not on loopback.
+        ConfigError: the API would be plaintext for other machines without being allowed to,
+            another address is not on loopback, or there is one that a gateway does not have.
     """
     split(config.listen, "listen")
+    if config.auth.certificates.listen:
+        raise ConfigError(
+            "auth.certificates.listen: a gateway asks for certificates on its own listener: set "
+            "tls.client_ca, and leave this key to request managers and job logs"
+        )
     if config.tls.certificate is None:
         check_plaintext(
             config.listen,
