@@ -94,6 +94,6 @@ async def test_a_listener_for_certificates_alone_is_none_of_the_gateway(
     opened = open_service_clients("127.0.0.1:1", "127.0.0.1:1", "127.0.0.1:1", 1)
     auth = AuthConfig(certificates=CertificatesConfig(listen="127.0.0.1:0"))
 
-    with pytest.raises(ConfigError, match="set tls.client_ca"):
+    with pytest.raises(ConfigError, match=r"set tls\.client_ca"):
         Gateway(replace(config, auth=auth), opened)
     await opened.close()
