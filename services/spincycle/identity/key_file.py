@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from spincycle.identity.private_files import replace_file
+from spincycle.identity.private_files import is_open_to_all, replace_file
 from spincycle.runtime.config import ConfigError
 
 Keys = TypeVar("Keys")
@@ -77,7 +75,7 @@ class KeyFile(Generic[Keys]):
         self._make = make
         self._contents = _read(path, kind)
         self._keys = make(_parse(self._contents, path, kind))
-        if _is_open_to_all(path):
+        if is_open_to_all(path):
             structlog.get_logger().warning(
                 f"other accounts can access the {kind.name}s: remove their permissions",
                 file=str(path),
@@ -169,15 +167,3 @@ def _read(path: Path, kind: KeyKind) -> bytes:
             f"{path} is larger than {MAX_BYTES} bytes; it is not a file of {kind.name}s"
         )
     return contents
-
-
-def _is_open_to_all(path: Path) -> bool:
-    """Return whether every account of the machine may access the file.
-
-    Secrets of Kubernetes have such a mode, too, on a mount of their own, which is read-only.
-    """
-    try:
-        mode, mount = path.stat().st_mode, os.statvfs(path)
-    except OSError:
-        return False
-    return bool(mode & stat.S_IRWXO) and not mount.f_flag & os.ST_RDONLY

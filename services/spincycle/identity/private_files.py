@@ -38,3 +38,15 @@ def replace_file(file: Path, contents: bytes, mode: int, *, keep_permissions: bo
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)
+
+
+def is_open_to_all(path: Path) -> bool:
+    """Return whether every account of the machine may access a file.
+
+    Secrets of Kubernetes have such a mode, too, on a mount of their own, which is read-only.
+    """
+    try:
+        mode, mount = path.stat().st_mode, os.statvfs(path)
+    except OSError:
+        return False
+    return bool(mode & stat.S_IRWXO) and not mount.f_flag & os.ST_RDONLY

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 from pathlib import Path
 from typing import Self
 
@@ -23,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from spincycle.identity.private_files import write_new
+from spincycle.identity.private_files import is_open_to_all, write_new
 from spincycle.runtime.config import ConfigError
 
 PRIVATE_FILE = "audit.key"
@@ -96,7 +94,7 @@ class SigningKey:
             )
         self._key = key
         self.id = VerifyingKey(key.public_key()).id
-        if _is_open_to_all(path):
+        if is_open_to_all(path):
             structlog.get_logger().warning(
                 "other accounts can access the signing key: remove their permissions",
                 file=str(path),
@@ -134,15 +132,3 @@ def _read(path: Path) -> bytes:
             return file.read(MAX_BYTES)
     except OSError as error:
         raise ConfigError(f"cannot read the key in {path}: {error.strerror}")
-
-
-def _is_open_to_all(path: Path) -> bool:
-    """Return whether every account of the machine may access the file.
-
-    Secrets of Kubernetes have such a mode, too, on a mount of their own, which is read-only.
-    """
-    try:
-        mode, mount = path.stat().st_mode, os.statvfs(path)
-    except OSError:
-        return False
-    return bool(mode & stat.S_IRWXO) and not mount.f_flag & os.ST_RDONLY
