@@ -38,7 +38,7 @@ ROUNDED = 1.1
 """gRPC rounds deadlines up, by some percent at most."""
 
 LIST = "r.given_args @>"
-STOP = "AS g (request_id, desired_state, user_name, reason)"
+STOP = "AS g (request_id, desired_state, reason,"
 
 
 @pytest.fixture
