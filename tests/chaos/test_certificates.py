@@ -44,6 +44,9 @@ RECONNECTED = 4.0
 REFUSED = '"call refused"'
 """Event that a service logs when it does not identify a caller or the call is not its own."""
 
+FLAKY = "failed: as it does now and then"
+"""Reason of a request whose job flaky has failed in all of its tries."""
+
 FAILURES_OF_A_CUT = {"UNAVAILABLE", "503"}
 
 
@@ -112,7 +115,9 @@ class Replacement:
         print(verdict.figures(), dict(self._load.answers), dict(self.failures))
         assert verdict.wrong == []
         requests = verdict.testimony.requests.values()
-        assert [each for each in requests if each.state is not State.COMPLETE] == []
+        # A job of the load fails at random, now and then in each of its tries.
+        ended = [each for each in requests if FLAKY not in each.reason]
+        assert [each for each in ended if each.state is not State.COMPLETE] == []
         assert set(self.failures) <= FAILURES_OF_A_CUT
         for member in self._cluster.members:
             assert [line for line in member.log.read_text().splitlines() if REFUSED in line] == []
