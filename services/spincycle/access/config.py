@@ -45,7 +45,7 @@ class OidcConfig(Section, frozen=True):
 
 
 class CertifiedCaller(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whom a client certificate names."""
+    """The caller that a client certificate stands for."""
 
     name: str = ""
     """Name of the caller; empty for the name in the certificate."""
@@ -118,7 +118,7 @@ class AuthConfig(Section, frozen=True):
 
 
 class LimitsConfig(Section, frozen=True):
-    """What one caller may use; 0 means no limit."""
+    """Limits of one caller; 0 means no limit."""
 
     open_requests: Count = 0
     """Most requests of one user that have not ended. Concurrent calls can exceed it by a few."""
@@ -131,7 +131,7 @@ class LimitsConfig(Section, frozen=True):
 
 
 class AccessConfig(Section, frozen=True):
-    """What authenticated callers may do."""
+    """Access rules for authenticated callers."""
 
     admin_roles: tuple[str, ...] = ("admin",)
     """Roles that may do everything."""
@@ -144,4 +144,4 @@ class AccessConfig(Section, frozen=True):
     machines can reach the public listener."""
 
     limits: LimitsConfig = LimitsConfig()
-    """What one caller may use."""
+    """Limits of one caller."""

@@ -45,7 +45,7 @@ class PeerCertificate:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a call shows of its caller.
+    """The credentials of one call.
 
     Attributes:
         headers: values by header name in lower case: HTTP headers, or gRPC metadata.
