@@ -21,6 +21,7 @@ from spincycle.access.caller_names import check_name
 from spincycle.access.credentials import Credentials
 from spincycle.identity.private_files import replace_file
 from spincycle.runtime.config import ConfigError
+from spincycle.runtime.file_changes import follow_changes
 
 TOKEN_FILE = "token-file"  # noqa: S105 # the name, not a token
 """Name of the authenticator."""
@@ -87,24 +88,16 @@ class TokenFile:
 
         A file that is gone is invalid: an empty one revokes all tokens.
         """
-        problem = ""
-        while True:
-            await asyncio.sleep(CHECK_INTERVAL)
-            try:
-                contents = await asyncio.to_thread(_read, self._path)
-                if contents == self._contents:
-                    problem = ""
-                    continue
-                entries = await asyncio.to_thread(parse_token_file, contents, self._path)
-            except ConfigError as error:
-                if str(error) != problem:
-                    problem = str(error)
-                    structlog.get_logger().error("tokens not reloaded", problem=problem)
-                continue
-            problem = ""
+
+        async def use(contents: bytes) -> None:
+            entries = await asyncio.to_thread(parse_token_file, contents, self._path)
             self._contents, self._callers = contents, _callers(entries)
             structlog.get_logger().info("tokens reloaded", callers=len(entries))
             await on_change()
+
+        await follow_changes(
+            "tokens", lambda: _read(self._path), self._contents, use, CHECK_INTERVAL
+        )
 
 
 def token_digest(token: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import structlog
 
 from spincycle.identity.private_files import is_open_to_all, replace_file
 from spincycle.runtime.config import ConfigError
+from spincycle.runtime.file_changes import follow_changes
 
 Keys = TypeVar("Keys")
 
@@ -88,23 +88,18 @@ class KeyFile(Generic[Keys]):
 
     async def watch(self) -> None:
         """Read the file again when it changes, until cancelled; keep the keys if it is invalid."""
-        problem = ""
-        while True:
-            await asyncio.sleep(CHECK_INTERVAL)
-            try:
-                contents = await asyncio.to_thread(_read, self._path, self.kind)
-                if contents == self._contents:
-                    problem = ""
-                    continue
-                keys = _parse(contents, self._path, self.kind)
-            except ConfigError as error:
-                if str(error) != problem:
-                    problem = str(error)
-                    structlog.get_logger().error(f"{self.kind.name}s not reloaded", problem=problem)
-                continue
-            problem = ""
-            self._contents, self._keys = contents, self._make(keys)
-            structlog.get_logger().info(f"{self.kind.name}s reloaded", ids=list(keys))
+        await follow_changes(
+            f"{self.kind.name}s",
+            lambda: _read(self._path, self.kind),
+            self._contents,
+            self._use,
+            CHECK_INTERVAL,
+        )
+
+    async def _use(self, contents: bytes) -> None:
+        keys = _parse(contents, self._path, self.kind)
+        self._contents, self._keys = contents, self._make(keys)
+        structlog.get_logger().info(f"{self.kind.name}s reloaded", ids=list(keys))
 
 
 def read_keys(path: Path, kind: KeyKind) -> dict[str, bytes]:
